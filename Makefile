@@ -1,0 +1,44 @@
+# Everything is run from here, on Debian 12 as root; `make help` lists it. All that is made lands in build/.
+
+PYTHON := build/venv/bin/python
+JUNIT := build/results
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv image lint sanity units scenarios test demo bench clean
+
+help: ## list what can be made
+	@sed -n 's|^\([a-z]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
+
+venv: ## install absent Debian packages, and the Python tools into build/venv
+	@python3 tests/checks/prepare.py
+
+image: venv ## build localhost/cloudstack-virtual-router:latest
+	@$(PYTHON) image/build
+
+lint: venv ## run all static checks (tests/checks/lint.py says which)
+	@$(PYTHON) -m tests.checks.lint
+
+sanity: venv ## run ansible-test sanity in a copy of the tree
+	@$(PYTHON) -m tests.checks.ansible_test sanity
+
+units: venv ## run the unit tests, then the same under ansible-test
+	@$(PYTHON) -m pytest tests/unit -q -n 2 --durations=5 --junitxml=$(JUNIT)/units/units.xml
+	@$(PYTHON) -m tests.checks.ansible_test units
+
+scenarios: image ## run molecule scenarios and traffic tests against real routers
+	@$(PYTHON) -m tests.checks.molecule_scenarios
+	@$(PYTHON) -m pytest tests/lab tests/scenarios -v --durations=5 --junitxml=$(JUNIT)/scenarios/scenarios.xml
+
+test: ## run everything above, with a time per stage
+	@python3 tests/checks/stages.py venv lint sanity units image scenarios
+
+demo: image ## show an isolated network's router at work
+	@$(PYTHON) -m tests.demo
+
+bench: image ## measure converges
+	@$(PYTHON) -m tests.bench
+
+clean: ## remove all that was made
+	rm -rf build tests/output

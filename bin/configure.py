@@ -1,0 +1,31 @@
+#!/usr/bin/python3 -IS
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Converge again without a drop: configure.py NAME.
+
+The management server runs this as ``configure.py monitor_service.json`` after the drop of that kind (contract.md). A
+converge always looks at every service, so the name is checked and otherwise of no interest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import vr_command as vr
+
+
+def main(args: list[str]) -> None:
+    """Converge from the databags and print a line about it."""
+    if len(args) > 1:
+        raise vr.CommandError("usage: configure.py [NAME]")
+    for name in args:
+        vr.check_name(name)
+    with vr.turn(vr.LIMIT) as left:
+        print(vr.summary(vr.converge(vr.FROM_DATABAGS, left)))
+
+
+if __name__ == "__main__":
+    vr.run(main)

@@ -1,0 +1,37 @@
+#!/usr/bin/python3 -IS
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Take one drop: update_config.py [--check] [--diff] NAME [false].
+
+NAME is a file in /var/cache/cloud; with ``false`` it is not kept once it is taken (contract.md). A name that was taken
+before is no error and does nothing. ``--check`` and ``--diff`` print what would change, and change nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import vr_command as vr
+
+
+def main(args: list[str]) -> None:
+    """Take the drop and print a line about it."""
+    options = tuple(arg for arg in args if arg in ("--check", "--diff"))
+    words = [arg for arg in args if arg not in options]
+    if len(words) not in (1, 2):
+        raise vr.CommandError("usage: update_config.py [--check] [--diff] NAME [false]")
+    name = vr.check_name(words[0])
+    with vr.turn(vr.LIMIT) as left:
+        if not vr.is_due(name):
+            print(f"{name}: already processed")
+        elif options:
+            print(vr.preview(vr.Request(name, options=("--check", "--diff")), left) or "no change")
+        else:
+            print(vr.summary(vr.converge(vr.Request(name, keep=words[1:] != ["false"]), left)))
+
+
+if __name__ == "__main__":
+    vr.run(main)

@@ -1,0 +1,20 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The shell around an entry when it runs as a module on the router."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import ENTRIES, SPECS, Call, VrError
+
+
+def main(name: str) -> None:
+    """Run the entry of a module; the action plugin sends the templates along."""
+    specification = {**SPECS[name], "_templates": {"type": "dict"}}
+    module = AnsibleModule(specification, supports_check_mode=True)
+    call = Call(module.params, module.params["_templates"] or {}, check_mode=module.check_mode, diff=module._diff)
+    try:
+        module.exit_json(**ENTRIES[name](call))
+    except VrError as error:
+        module.fail_json(msg=str(error))

@@ -1,0 +1,180 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Carry out the steps of a plan: first every check, then every step in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import (
+    files,
+    haproxy,
+    listeners,
+    metadata_tree,
+    network,
+    passwords,
+    redundancy,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services.system import root_shadow
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
+    conntrack,
+    dhcp_dns,
+    system,
+    tables,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.listeners import AwaitListeners
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.metadata import PublishMetadata
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.passwords import StorePasswords
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.redundancy import AwaitRelease
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
+    Announce,
+    File,
+    HaproxyService,
+    IpBatch,
+    LoadRuleset,
+    ReleaseLease,
+    RemoveFile,
+    Run,
+    SetKnob,
+    SetRootPassword,
+    Step,
+    WriteFile,
+)
+
+LEASE_WAIT = 2.0
+"""How long dnsmasq may take to write its lease file after a release, in seconds."""
+
+
+def check(steps: Iterable[Step], system_: System) -> None:
+    """Let the daemons judge the candidates; raises CommandError with their words. Changes nothing."""
+    for step in steps:
+        if isinstance(step, LoadRuleset):
+            system_.run(("nft", "--check", "--file", "-"), stdin=step.text + step.cleanup)
+        elif isinstance(step, HaproxyService):
+            haproxy.check(step, system_)
+        elif isinstance(step, WriteFile) and step.file.checker:
+            path = files.candidate(step.file)
+            try:
+                system_.run([path if word == "{}" else word.format(path) for word in step.file.checker])
+            finally:
+                os.unlink(path)
+
+
+def apply(steps: Iterable[Step], system_: System) -> None:
+    """Carry out the steps in order; the first failure is raised."""
+    for step in steps:
+        _ACTIONS[type(step)](step, system_)
+    system_.forget()
+
+
+def _write_file(step: WriteFile, system_: System) -> None:
+    files.replace(step.file)
+    system_.run.log(step.summary)
+
+
+def _remove_file(step: RemoveFile, system_: System) -> None:
+    os.unlink(step.path)
+    system_.run.log(step.summary)
+
+
+def _set_knob(step: SetKnob, system_: System) -> None:
+    files.set_knob(step.path, step.value)
+    system_.run.log(step.summary)
+
+
+def _run(step: Run, system_: System) -> None:
+    system_.run(step.argv)
+
+
+def _ip_batch(step: IpBatch, system_: System) -> None:
+    for line in step.lines:
+        system_.run.log(f"ip {line}")
+    system_.run(("ip", "-batch", "-"), stdin="".join(f"{line}\n" for line in step.lines))
+    system_.forget()
+
+
+def _announce(step: Announce, system_: System) -> None:
+    macs = {link["ifname"]: link["address"] for link in system_.links}
+    network.announce(step.addresses, macs, system_.run.log)
+
+
+def _load_ruleset(step: LoadRuleset, system_: System) -> None:
+    system_.run(("nft", "--file", "-"), stdin=step.text + step.cleanup)
+    listing = firewall.list_table(system_, step.table)
+    tables.must_hold(listing, step.text, step.table)
+    digests = json.dumps({"loaded_digest": tables.digest(step.text), "listed_digest": tables.digest(listing)})
+    files.replace(File(str(firewall.digest_file(step.table)), digests, mode=0o600))
+
+
+def _cut_flows(step: conntrack.CutFlows, system_: System) -> None:
+    """Delete the entries by one process, which takes one that ended by itself meanwhile for deleted."""
+    listing = system_.run(("conntrack", "-L", "-f", "ipv4"))
+    flows = conntrack.cut(conntrack.parse(listing), step.old, step.new)
+    if not flows:
+        return
+    lines = "".join(f"{flow.delete_line}\n" for flow in flows)
+    system_.run(("conntrack", "-R", "-"), stdin=lines)
+    system_.run.log(f"cut {len(flows)} connections")
+
+
+def _release_lease(step: ReleaseLease, system_: System) -> None:
+    """Release through D-Bus: unlike a DHCPRELEASE packet it works on every address of a NIC (F3)."""
+    server = dhcp_dns.Server(step.server)
+    system_.run(server.call("DeleteDhcpLease", "s", step.ip))
+    deadline = time.monotonic() + LEASE_WAIT
+    while time.monotonic() < deadline:
+        found = files.read(server.lease_file)
+        leases = dhcp_dns.parse_leases(found.content if found else "")
+        if not any((lease.ip, lease.mac) == (step.ip, step.mac) for lease in leases):
+            return
+        time.sleep(0.02)
+
+
+def _set_root_password(step: SetRootPassword, system_: System) -> None:
+    system_.run(("chpasswd",), stdin=f"root:{step.password}\n")
+    mark = system.password_mark(step.password, root_shadow())
+    files.replace(File(system.PASSWORD_MARK, f"{mark}\n", mode=0o600))
+
+
+def _publish_metadata(step: PublishMetadata, system_: System) -> None:
+    metadata_tree.publish(step)
+    system_.run.log(step.summary)
+
+
+def _store_passwords(step: StorePasswords, system_: System) -> None:
+    passwords.store(step)
+    system_.run.log(step.summary)
+
+
+def _await_listeners(step: AwaitListeners, _system: System) -> None:
+    listeners.wait(step)
+
+
+def _await_release(step: AwaitRelease, system_: System) -> None:
+    redundancy.await_release(step.addresses, system_.run)
+    system_.forget()
+
+
+_ACTIONS: dict[type[Step], Callable[[Any, System], None]] = {
+    WriteFile: _write_file,
+    RemoveFile: _remove_file,
+    SetKnob: _set_knob,
+    Run: _run,
+    IpBatch: _ip_batch,
+    Announce: _announce,
+    LoadRuleset: _load_ruleset,
+    conntrack.CutFlows: _cut_flows,
+    ReleaseLease: _release_lease,
+    SetRootPassword: _set_root_password,
+    PublishMetadata: _publish_metadata,
+    StorePasswords: _store_passwords,
+    AwaitListeners: _await_listeners,
+    HaproxyService: haproxy.serve,
+    AwaitRelease: _await_release,
+}

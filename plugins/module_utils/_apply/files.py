@@ -1,0 +1,72 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read and replace files of the router."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import LiveFile
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import File
+
+
+def read(path: str) -> LiveFile | None:
+    """Return content and permission bits of a file, None when there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return LiveFile(file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+    except FileNotFoundError:
+        return None
+
+
+def read_all(paths: Iterable[str]) -> dict[str, LiveFile]:
+    """Return the files that are there, by path."""
+    found = ((path, read(path)) for path in paths)
+    return {path: file for path, file in found if file is not None}
+
+
+def read_knobs(paths: Iterable[str]) -> dict[str, str]:
+    """Return the kernel settings that this kernel has, by path."""
+    return {path: file.content.strip() for path, file in read_all(paths).items()}
+
+
+def candidate(file: File) -> str:
+    """Write the wanted content beside the file and return where; the caller renames or removes it."""
+    path = f"{file.path}.new"
+    _make_directory(os.path.dirname(path))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(file.content)
+        os.fchmod(stream.fileno(), file.mode)
+    return path
+
+
+def _make_directory(path: str) -> None:
+    """Make a directory that daemons can read, whatever the umask of the caller."""
+    if not os.path.isdir(path):
+        _make_directory(os.path.dirname(path))
+        os.mkdir(path)
+        os.chmod(path, 0o755)  # noqa: S103 - dnsmasq, nginx and others read below it as themselves
+
+
+def replace(file: File) -> None:
+    """Put a file in place by rename; one that is a mount point (a container's resolv.conf) is written in place."""
+    path = candidate(file)
+    try:
+        os.rename(path, file.path)
+    except OSError as error:
+        os.unlink(path)
+        if error.errno != errno.EBUSY:
+            raise
+        with open(file.path, "w", encoding="utf-8") as stream:
+            stream.write(file.content)
+            os.fchmod(stream.fileno(), file.mode)
+
+
+def set_knob(path: str, value: str) -> None:
+    """Write a kernel setting."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(value)

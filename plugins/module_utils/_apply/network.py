@@ -1,0 +1,106 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read links, addresses, routes and rules from the kernel, and announce addresses."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import TABLE_BASE, Nic
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.interfaces import (
+    MAIN,
+    MARK_PRIORITY,
+    SOURCE_PRIORITY,
+    Link,
+    Network,
+    PolicyRule,
+    Route,
+)
+
+_NIC = re.compile(r"eth\d+")
+_OWN_TABLES = range(TABLE_BASE, 2 * TABLE_BASE)
+_OWN_PROTOCOLS = ("3", "4")
+_BROADCAST = b"\xff" * 6
+
+
+def read_links(run: Runner) -> list[dict[str, Any]]:
+    """Return what `ip -json address` says of the router's NICs (ethN)."""
+    found = json.loads(run(("ip", "-json", "address")))
+    return [link for link in found if _NIC.fullmatch(link.get("ifname", ""))]
+
+
+def nics(links: list[dict[str, Any]]) -> list[Nic]:
+    """Return the NICs that are plugged in."""
+    return [Nic(link["ifname"], link["address"]) for link in links]
+
+
+def observe(run: Runner, links: list[dict[str, Any]]) -> Network:
+    """Return the state of the kernel, as far as it is ours: other tables, and routes of daemons, are left out."""
+    routes = json.loads(run(("ip", "-json", "-N", "-4", "route", "show", "table", "all")))
+    rules = json.loads(run(("ip", "-json", "-N", "-4", "rule", "show")))
+    return Network(
+        links={link["ifname"]: Link("UP" in link["flags"], link["mtu"]) for link in links},
+        addresses={link["ifname"]: _addresses(link) for link in links},
+        routes=frozenset(route for route in map(_route, routes) if route is not None),
+        rules=frozenset(rule for rule in map(_rule, rules) if rule is not None),
+    )
+
+
+def _addresses(link: Mapping[str, Any]) -> tuple[IPv4Interface, ...]:
+    known = [info for info in link["addr_info"] if info["family"] == "inet" and info.get("scope") != "link"]
+    return tuple(IPv4Interface(f"{info['local']}/{info['prefixlen']}") for info in known)
+
+
+def _route(data: Mapping[str, Any]) -> Route | None:
+    table = int(data.get("table", MAIN))
+    device = data.get("dev", "")
+    if table != MAIN and table not in _OWN_TABLES:
+        return None
+    if data.get("protocol", "3") not in _OWN_PROTOCOLS or (device and not _NIC.fullmatch(device)):
+        return None
+    network = data["dst"] if data["dst"] == "default" or "/" in data["dst"] else f"{data['dst']}/32"
+    return Route(table, network, _kind(data), data.get("gateway", ""), device, int(data.get("metric", 0)))
+
+
+def _kind(data: Mapping[str, Any]) -> str:
+    """Return the type of a route; with -N it is a number of rtnetlink(7), and absent for unicast."""
+    kind = str(data.get("type", "unicast"))
+    return {"1": "unicast", "9": "throw"}.get(kind, kind)
+
+
+def _rule(data: Mapping[str, Any]) -> PolicyRule | None:
+    """Return a rule that looks up one of our tables, whoever made it; those of daemons have tables of their own."""
+    priority, table = int(data["priority"]), int(data.get("table", 0))
+    if priority == MARK_PRIORITY + table and "fwmark" in data:
+        return PolicyRule(table, mark=int(str(data["fwmark"]), 0))
+    if priority == SOURCE_PRIORITY + table and data.get("src") != "all":
+        return PolicyRule(table, source=f"{data['src']}/{data.get('srclen', 32)}")
+    return PolicyRule(table, foreign=priority) if table in _OWN_TABLES else None
+
+
+def announce(addresses: Iterable[tuple[str, str, str]], macs: Mapping[str, str], log: Callable[[str], None]) -> None:
+    """Send for each (device, address, gateway) one gratuitous ARP, and one ARP request to the gateway if there is one.
+
+    See RFC 5227, section 3, and D9. Nothing waits for an answer: an absent gateway costs nothing (A4). One socket is
+    used for all, because the kernel takes 15 ms to close one of this family.
+    """
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        for device, ip, gateway in addresses:
+            for target in dict.fromkeys((ip, gateway or ip)):
+                wire.sendto(_arp_request(macs[device], ip, target), (device, 0x0806))
+            log(f"announced {ip} on {device}" + (f" towards {gateway}" if gateway else ""))
+
+
+def _arp_request(mac: str, sender: str, target: str) -> bytes:
+    """Return an Ethernet frame with an ARP request (RFC 826), sent to all."""
+    source = bytes.fromhex(mac.replace(":", ""))
+    ethernet = _BROADCAST + source + struct.pack("!H", 0x0806)
+    header = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
+    return ethernet + header + source + IPv4Address(sender).packed + b"\0" * 6 + IPv4Address(target).packed

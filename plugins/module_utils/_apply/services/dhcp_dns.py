@@ -1,0 +1,55 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""DHCP and DNS: read the leases given, and plan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from glob import glob
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Effect, Step, Wanted
+
+
+def plan(system: System, router: Router, _committed: Router) -> list[Step]:
+    """Plan the dnsmasq of each network: its files, whether it runs, and the leases that must go."""
+    names, parts = system.once("dhcp_dns", router, lambda: _wanted(system, router))
+    everything = _all((names, *parts.values()))
+    live = observe(system, everything)
+    steps = compare(names, live)
+    shared = Effect.RELOAD if steps else Effect.NONE
+    released: list[Step] = []
+    for server, wanted in parts.items():
+        steps += compare(wanted, live, shared)
+        leases = files.read(server.lease_file)
+        released += dhcp_dns.stale_leases(router, server, dhcp_dns.parse_leases(leases.content if leases else ""))
+    steps += dhcp_dns.removed(router, (file.path for file in everything.files), _present())
+    return [*dhcp_dns.together(steps), *released]
+
+
+def _wanted(system: System, router: Router) -> tuple[Wanted, dict[dhcp_dns.Server, Wanted]]:
+    """Return what all servers share, and what each has of its own."""
+    parts = {server: dhcp_dns.wanted(router, server, system.render) for server in dhcp_dns.servers(router)}
+    return dhcp_dns.names(router), parts
+
+
+def _all(parts: Iterable[Wanted]) -> Wanted:
+    """Join what is wanted, so that it is read by one look."""
+    given = tuple(parts)
+    return Wanted(
+        files=tuple(file for part in given for file in part.files),
+        units=tuple(unit for part in given for unit in part.units),
+    )
+
+
+def _present() -> list[str]:
+    """List the files in the directories that are dnsmasq's alone, and the leases of tiers."""
+    own, leases = dhcp_dns.DIRECTORY, f"{dhcp_dns.LEASE_DIRECTORY}/dnsmasq.{dhcp_dns.TIER}*.leases"
+    patterns = (f"{own}/*", f"{own}/*/*", leases)
+    return [path for pattern in patterns for path in glob(pattern) if not os.path.isdir(path)]

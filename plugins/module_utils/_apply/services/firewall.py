@@ -1,0 +1,61 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Packet filter, NAT and counters: read the live tables, and plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import conntrack, tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
+
+
+def plan(system: System, router: Router, committed: Router) -> list[Step]:
+    """Plan the rulesets, and the connections that a narrower ruleset takes away."""
+    rules, wanted = system.once("firewall", router, lambda: tables.wanted(router, system.render))
+    present = observe(system, wanted)
+    steps = compare(wanted, present)
+    for name, file in zip(tables.TABLES, wanted.files, strict=True):
+        saved = present.files.get(file.path)
+        live = _live_table(system, name)
+        steps += tables.compare(name, file.content, saved.content if saved else None, live, rules)
+    if conntrack.narrowed(committed, router):
+        steps.append(conntrack.CutFlows(committed, router))
+    return steps
+
+
+def _live_table(system: System, name: str) -> tables.LiveTable:
+    try:
+        listing = list_table(system, name)
+    except CommandError as error:
+        if "No such file or directory" not in error.output:
+            raise
+        return tables.LiveTable(None)
+    return tables.LiveTable(listing, **remembered(name))
+
+
+def list_table(system: System, name: str) -> str:
+    """Return the kernel's own words for a table, without counter values."""
+    return system.run(("nft", "--stateless", "list", "table", "inet", name))
+
+
+def digest_file(name: str) -> Path:
+    """Return where the digests of the last load of a table are kept."""
+    return Path(tables.DIRECTORY) / f"{name}.digest"
+
+
+def remembered(name: str) -> dict[str, str]:
+    """Return the digests of the last load; nothing, or damaged, means that the table is loaded anew."""
+    found = files.read(str(digest_file(name)))
+    try:
+        known = json.loads(found.content) if found else {}
+    except ValueError:
+        known = {}
+    return {key: str(known.get(key, "")) for key in ("loaded_digest", "listed_digest")}

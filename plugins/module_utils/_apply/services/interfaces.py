@@ -1,0 +1,27 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Links, addresses, routes and policy routing: read the kernel, and plan."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.redundancy import AwaitRelease
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
+
+
+def plan(system: System, router: Router, _committed: Router) -> list[Step]:
+    """Plan links, addresses, routes, policy rules and per-NIC kernel settings; VRRP lets go of what leaves first."""
+    wanted = interfaces.wanted(router, os.cpu_count() or 1)
+    live = network.observe(system.run, system.links)
+    released = redundancy.release(system, router)
+    gone = [address for step in released if isinstance(step, AwaitRelease) for address in step.addresses]
+    changes = interfaces.compare(router, interfaces.without(live, gone))
+    return [*released, *compare(wanted, observe(system, wanted)), *changes]

@@ -1,0 +1,64 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Load balancer: read haproxy's files, refuse listeners it cannot have, and plan."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, haproxy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import (
+    Certificate,
+    LoadBalancer,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import haproxy as config
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import RemoveFile, Step
+
+
+def plan(system: System, router: Router, committed: Router) -> list[Step]:
+    """Plan haproxy: its files and certificates, and whether it runs.
+
+    Raises DropError for a new listener that cannot work, before anything is changed (G4).
+    """
+    balancer = router.load_balancer
+    if balancer is None:
+        return _without()
+    _check_binds(system, router, committed, balancer)
+    keys = {sent.name: _key(system, sent) for sent in balancer.certificates}
+    wanted = load_balancer.wanted(balancer, keys, system.render)
+    hidden = config.secrets(load_balancer.sections(balancer))
+    return load_balancer.steps(wanted, observe(system, wanted), _present(), hidden)
+
+
+def _without() -> list[Step]:
+    """Plan a router that was never asked for a load balancer, without starting a process when there is nothing."""
+    found = files.read(load_balancer.CONFIG)
+    ours = [load_balancer.CONFIG] if found and found.content.startswith(load_balancer.HEADER) else []
+    stop = load_balancer.stop() if haproxy.answers() else []
+    return [*stop, *(RemoveFile(path) for path in (*ours, *_present()))]
+
+
+def _check_binds(system: System, router: Router, committed: Router, balancer: LoadBalancer) -> None:
+    fresh = load_balancer.new_binds(router, committed)
+    if fresh:
+        load_balancer.require_own_addresses(fresh, balancer)
+        load_balancer.require_free(fresh, load_balancer.parse_sockets(system.run(("ss", "-Hltnp"))))
+
+
+def _key(system: System, sent: Certificate) -> str:
+    if not load_balancer.encrypted(sent):
+        return sent.key
+    live = files.read(load_balancer.pem_path(sent))
+    return load_balancer.decrypted_key(sent, live.content if live else None) or haproxy.decrypt(system.run, sent)
+
+
+def _present() -> list[str]:
+    try:
+        with os.scandir(load_balancer.CERTIFICATES) as entries:
+            return [entry.path for entry in entries if entry.is_file(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []

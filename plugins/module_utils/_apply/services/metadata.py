@@ -1,0 +1,50 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Metadata and passwords: read what is served now, and plan."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import (
+    listeners,
+    metadata_tree,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import passwords as stored
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import metadata, passwords
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.listeners import missing
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step, Wanted
+
+
+def plan(system: System, router: Router, _committed: Router) -> list[Step]:
+    """Plan the data first and the daemons that serve it after, so that none answers without."""
+    web, door = metadata.wanted(router, system.render), passwords.wanted(router)
+    live = observe(system, Wanted(files=(*web.files, *door.files), units=(*web.units, *door.units)))
+    sockets = listeners.live()
+    daemons: list[Step] = []
+    for wanted, unit, places in (
+        (web, metadata.WEB, metadata.sockets(router)),
+        (door, passwords.UNIT, passwords.sockets(router)),
+    ):
+        steps = compare(wanted, live)
+        daemons += [*steps, *missing(unit, places, sockets, unit in live.active, steps)]
+    return [*_data(system, router), *metadata.certificate(_has_certificate()), *daemons]
+
+
+def _data(system: System, router: Router) -> list[Step]:
+    serves = bool(router.service_addresses)
+    links = metadata_tree.links()
+    vms = system.once("metadata", router, lambda: metadata.vms(router.vm_data if serves else {}))
+    waiting, consumed = stored.names(passwords.WAITING), stored.names(passwords.CONSUMED)
+    return [
+        *metadata.publish(vms, links, metadata_tree.damaged(vms.values(), links)),
+        *passwords.compare(router.passwords if serves else {}, waiting, consumed),
+    ]
+
+
+def _has_certificate() -> bool:
+    return os.path.exists(metadata.CERTIFICATE) and os.path.exists(metadata.KEY)

@@ -1,0 +1,42 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The host itself: read the keys and the password in place, and plan."""
+
+from __future__ import annotations
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import system
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step, WriteFile
+
+AGENT_KEYS = "/var/cache/cloud/authorized_keys"
+
+
+def plan(host: System, router: Router, _committed: Router) -> list[Step]:
+    """Plan the host: name, resolvers, SSH, root's password, log rotation."""
+    given = _given()
+    wanted = system.wanted(router, host.render, given)
+    timer = system.timer(router)
+    changes = compare(wanted, observe(host, wanted)) + compare(timer, observe(host, timer))
+    timed = any(isinstance(step, WriteFile) and step.file.path == system.TIMER_FILE for step in changes)
+    return [*changes, *system.timer_steps(timed), *system.password_steps(router, given)]
+
+
+def _given() -> system.Given:
+    keys = files.read(AGENT_KEYS)
+    mark = files.read(system.PASSWORD_MARK)
+    return system.Given(
+        ssh_keys=tuple(line.strip() for line in (keys.content if keys else "").splitlines() if line.strip()),
+        root_shadow=root_shadow(),
+        password_mark=mark.content.strip() if mark else "",
+    )
+
+
+def root_shadow() -> str:
+    """Return root's line of /etc/shadow."""
+    shadow = files.read(system.SHADOW)
+    lines = shadow.content.splitlines() if shadow else []
+    return next((line for line in lines if line.startswith("root:")), "")

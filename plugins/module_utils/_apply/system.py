@@ -1,0 +1,68 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The router as a module call sees it: how to run, render and log, and what was read from it once."""
+
+from __future__ import annotations
+
+import syslog
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network, redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router, VrrpState
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
+
+Made = TypeVar("Made")
+LOG_FILE = "/var/log/cloudstack/router.log"
+
+
+def write_log(line: str) -> None:
+    """Append a line to the router's log; what is logged never holds a secret (M2).
+
+    With a full disk the line goes to the journal: a log must not keep a router from being repaired.
+    """
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    try:
+        with open(LOG_FILE, "a", encoding="utf-8") as file:
+            file.write(f"{stamp} {line}\n")
+    except OSError as error:
+        syslog.syslog(syslog.LOG_WARNING, f"{line} ({LOG_FILE}: {error.strerror})")
+
+
+@dataclass
+class System:
+    """What every service gets to work with."""
+
+    render: Renderer
+    run: Runner = field(default_factory=lambda: Runner(log=write_log))
+    _made: dict[str, tuple[Router, Any]] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def links(self) -> list[dict[str, Any]]:
+        """Return the NICs as `ip -json address` describes them, read once until `forget`."""
+        return network.read_links(self.run)
+
+    @property
+    def nics(self) -> list[Nic]:
+        """Return the NICs that are plugged in."""
+        return network.nics(self.links)
+
+    @property
+    def vrrp_state(self) -> VrrpState:
+        """Return what VRRP has made of the router by now; nothing is known before keepalived's first word."""
+        return redundancy.read_state()
+
+    def once(self, name: str, router: Router, make: Callable[[], Made]) -> Made:
+        """Return what a service of that name makes from a router, made once: verifying plans the same router again."""
+        if name not in self._made or self._made[name][0] is not router:
+            self._made[name] = (router, make())
+        made: Made = self._made[name][1]
+        return made
+
+    def forget(self) -> None:
+        """Drop what was read, because it was changed."""
+        self.__dict__.pop("links", None)

@@ -1,0 +1,126 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read drops from the inbox, and put them where they belong once their fate is known; keep results."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.aggregate import MAX_AGGREGATE_BYTES
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import (
+    PRIVATE_DIRECTORY,
+    Disk,
+    Entry,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError, one_line
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Limits, Paths
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import MismatchError
+
+# Leaves room for ``.reason`` and the dot and ``.tmp`` of a temporary name within the 255 bytes of a file
+# system.
+_LONGEST_NAME = 240
+
+
+def check_name(name: str) -> str:
+    """Return the name of a drop, or DropError when it is more than the plain name of a file."""
+    expected = f"the plain name of a file, at most {_LONGEST_NAME} bytes"
+    try:
+        kinds.safe_name(name)
+    except MismatchError:
+        raise DropError.of_value("drop", "name", expected, name) from None
+    if not name or len(name.encode()) > _LONGEST_NAME:
+        raise DropError.of_value("drop", "name", expected, name)
+    return name
+
+
+class Archive:
+    """Hold inbox, processed/, failed/ and results/."""
+
+    def __init__(self, paths: Paths, disk: Disk, limits: Limits) -> None:
+        self._paths = paths
+        self._disk = disk
+        self._limits = limits
+
+    def read_drop(self, name: str) -> bytes:
+        """Return the bytes of a drop or aggregate; DropError for a bad name, no file, or too much of it."""
+        path = self._paths.inbox / check_name(name)
+        try:
+            data = self._disk.read(path, MAX_AGGREGATE_BYTES)
+        except OSError as error:
+            raise DropError(name, "$", f"a file in {self._paths.inbox}", error.strerror or "none") from error
+        if len(data) > MAX_AGGREGATE_BYTES:
+            raise DropError(name, "$", f"at most {MAX_AGGREGATE_BYTES} bytes", "more")
+        return data
+
+    def already_processed(self, name: str) -> bool:
+        """Tell whether a drop was committed and has not been sent again since."""
+        return not self._disk.exists(self._paths.inbox / check_name(name)) and self._disk.exists(
+            self._paths.processed / f"{name}.gz"
+        )
+
+    def archive(self, name: str, *, keep: bool) -> None:
+        """Move a committed drop from the inbox to processed/, or only remove it.
+
+        The copy is on disk before the drop goes. Done again after a kill it ends the same.
+        """
+        inbox = self._paths.inbox / check_name(name)
+        if keep:
+            self._disk.make_directory(self._paths.processed, PRIVATE_DIRECTORY)
+            data = gzip.compress(self._disk.read(inbox), compresslevel=1, mtime=0)
+            self._disk.replace(self._paths.processed / f"{name}.gz", data)
+        self._disk.remove(inbox)
+        self._disk.sync_directory(self._paths.inbox)
+        self._prune(self._paths.processed, self._limits.processed_files, self._limits.processed_bytes)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Move a refused drop to failed/, then write its reason, which may not fit a full disk."""
+        check_name(name)
+        self._disk.make_directory(self._paths.failed, PRIVATE_DIRECTORY)
+        inbox = self._paths.inbox / name
+        if self._disk.exists(inbox):
+            self._disk.protect(inbox)
+            self._disk.rename(inbox, self._paths.failed / name)
+            self._disk.sync_directory(self._paths.failed)
+            self._disk.sync_directory(self._paths.inbox)
+        self._disk.replace(self._paths.failed / f"{name}.reason", reason.encode("utf-8", "replace") + b"\n")
+        self._prune(self._paths.failed, self._limits.failed_files, self._limits.failed_bytes)
+
+    def write_result(self, name: str, record: Mapping[str, Any]) -> None:
+        """Keep the result record of a drop, aggregate or converge."""
+        path = self._paths.results / f"{check_name(name)}.json"
+        self._disk.make_directory(self._paths.results, PRIVATE_DIRECTORY)
+        self._disk.replace(path, json.dumps(record, sort_keys=True).encode() + b"\n")
+        self._prune(self._paths.results, self._limits.result_files, self._limits.result_bytes)
+
+    def read_result(self, name: str) -> dict[str, Any] | None:
+        """Return the latest result record of that name, or None."""
+        path = self._paths.results / f"{check_name(name)}.json"
+        try:
+            data = self._disk.read(path)
+        except FileNotFoundError:
+            return None
+        try:
+            record = json.loads(data)
+        except ValueError as error:
+            raise OSError(0, f"no result record: {one_line(str(error))}", str(path)) from None
+        return record if isinstance(record, dict) else None
+
+    def _prune(self, directory: Path, most_files: int, most_bytes: int) -> None:
+        """Remove the oldest until both caps hold; a drop and its reason go together, the newest stays."""
+        groups: dict[str, list[Entry]] = {}
+        for entry in self._disk.entries(directory):
+            groups.setdefault(entry.name.removesuffix(".reason"), []).append(entry)
+        by_age = sorted(groups.values(), key=lambda group: max(entry.changed for entry in group))
+        count = sum(len(group) for group in by_age)
+        size = sum(entry.size for group in by_age for entry in group)
+        for group in by_age[:-1]:
+            if count <= most_files and size <= most_bytes:
+                return
+            for entry in group:
+                self._disk.remove(directory / entry.name)
+                count, size = count - 1, size - entry.size

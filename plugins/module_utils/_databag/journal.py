@@ -1,0 +1,86 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Stage databags beside the committed ones, and commit them as one set by way of a journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import PRIVATE_DIRECTORY, Disk
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DatabagError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import BAGS
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
+
+
+class Journal:
+    """Move a set of databags into place, whole or not at all.
+
+    Staged files are on disk before the journal that names them is, and the journal is on disk before the
+    first rename. So whoever finds a journal can finish the commit, and whoever finds none can throw the
+    staged files away.
+    """
+
+    def __init__(self, paths: Paths, disk: Disk) -> None:
+        self._paths = paths
+        self._disk = disk
+
+    def stage(self, contents: Mapping[str, bytes]) -> None:
+        """Write the new databags beside the old ones, in place of any that were staged before."""
+        self.discard()
+        if not contents:
+            return
+        self._disk.make_directory(self._paths.databags, 0o755)
+        self._disk.make_directory(self._paths.staged, PRIVATE_DIRECTORY)
+        for name, data in contents.items():
+            self._disk.replace(self._paths.staged / f"{name}.json", data)
+
+    def staged(self) -> list[str]:
+        """Return the names of the staged databags."""
+        found = {entry.name for entry in self._disk.entries(self._paths.staged)}
+        return [name for name in BAGS if f"{name}.json" in found]
+
+    def committing(self) -> list[str]:
+        """Return the names in the journal: their staged files count as committed."""
+        try:
+            line = self._disk.read(self._paths.journal)
+        except FileNotFoundError:
+            return []
+        try:
+            names = json.loads(line)["bags"]
+            return [name for name in BAGS if name in names]
+        except (ValueError, TypeError, KeyError):
+            # It is renamed into place whole, so this is no torn write: somebody must look.
+            raise DatabagError(str(self._paths.journal), "no list of databags in it") from None
+
+    def commit(self) -> list[str]:
+        """Make the staged databags the committed ones and return their names."""
+        names = self.staged()
+        if names:
+            self._disk.replace(self._paths.journal, json.dumps({"bags": names}).encode() + b"\n")
+            self._finish(names)
+        return names
+
+    def recover(self) -> list[str]:
+        """Finish the commit that a journal tells of, or throw away what was only staged."""
+        names = self.committing()
+        if names:
+            self._finish(names)
+        self.discard()
+        return names
+
+    def _finish(self, names: list[str]) -> None:
+        for name in names:
+            staged = self._paths.staged / f"{name}.json"
+            if self._disk.exists(staged):
+                self._disk.rename(staged, self._paths.databags / f"{name}.json")
+        self._disk.sync_directory(self._paths.databags)
+        self._disk.remove(self._paths.journal)
+        self._disk.sync_directory(self._paths.databags)
+
+    def discard(self) -> None:
+        """Throw away what is staged, unless a journal has made it the committed state."""
+        if self.committing():
+            raise DatabagError(str(self._paths.journal), "a commit is not finished: recover first")
+        for entry in self._disk.entries(self._paths.staged):
+            self._disk.remove(self._paths.staged / entry.name)

@@ -1,0 +1,178 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Merge drops about addresses into the databag ``ips``: one list of records per device."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
+    Bag,
+    Workspace,
+    records,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.kinds import (
+    prefix_length,
+)
+
+Record = dict[str, Any]
+
+# Where the original files an address whose NIC it does not know. It stays pending until its MAC appears (E5).
+NOWHERE = "ethNone"
+
+
+def complete(drop: Record, device: str) -> Record:
+    """Return the stored form of an address: the drop's record and what follows from address and netmask."""
+    length = prefix_length(drop["netmask"])
+    address = drop["public_ip"]
+    network = ipaddress.IPv4Network((address, length), strict=False)
+    stored = {
+        **drop,
+        "device": device,
+        "broadcast": str(network.broadcast_address),
+        "cidr": f"{address}/{length}",
+        "size": str(length),
+        "network": str(network),
+        "nw_type": drop.get("nw_type", "public"),
+    }
+    if "mtu" in drop:
+        stored["mtu"] = str(drop["mtu"])
+    return stored
+
+
+def by_rank(record: Record) -> tuple[bool, bool, int]:
+    """Order the addresses of a device: the source NAT address, then others by number, aliases last.
+
+    The first one is the primary address, so the order must not tell in which order the drops came.
+    """
+    return (
+        not record.get("source_nat", False),
+        bool(record.get("alias")),
+        int(ipaddress.IPv4Address(record["public_ip"])),
+    )
+
+
+def put(workspace: Workspace, record: Record) -> None:
+    """Store a completed record in place of any other with its address.
+
+    A control address replaces all of its device. Of two source NAT addresses in one network the newer one is
+    it.
+    """
+    take(workspace, record["public_ip"])
+    bag = workspace.edit("ips")
+    device = record["device"]
+    beside = [] if record["nw_type"] == "control" else bag.get(device, [])
+    if record.get("source_nat"):
+        beside = [_without_source_nat(other, record["network"]) for other in beside]
+    bag[device] = sorted([*beside, record], key=by_rank)
+
+
+def _without_source_nat(record: Record, network: str) -> Record:
+    if record.get("source_nat") and record["network"] == network:
+        return {**record, "source_nat": False}
+    return record
+
+
+def take(workspace: Workspace, address: str) -> Record | None:
+    """Remove the record of an address from whatever device has it, and return it."""
+    for device, filed in records(workspace.read("ips")):
+        for record in filed:
+            if record["public_ip"] == address:
+                keep(workspace, device, [other for other in filed if other is not record])
+                found: Record = record
+                return found
+    return None
+
+
+def keep(workspace: Workspace, device: str, filed: list[Record]) -> None:
+    """Set the records of a device; a device without any is not in the databag."""
+    bag = workspace.edit("ips")
+    if filed:
+        bag[device] = filed
+    else:
+        del bag[device]
+
+
+def find(bag: Bag, address: str) -> Record | None:
+    """Return the record of an address, on whatever device."""
+    for _device, filed in records(bag):
+        for record in filed:
+            if record["public_ip"] == address:
+                found: Record = record
+                return found
+    return None
+
+
+def merge_ips(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
+    """Put or remove every address of the drop; ``add: false`` leaves nothing behind (D7)."""
+    for record in body["ip_address"]:
+        before = find(workspace.read("ips"), record["public_ip"])
+        if not record["add"]:
+            if before:
+                take(workspace, record["public_ip"])
+                _forget_acl_of_gateway(workspace, before)
+            continue
+        if "nic_dev_id" not in record and before and "nic_dev_id" in before:
+            record = {**record, "nic_dev_id": before["nic_dev_id"]}
+        number = record.get("nic_dev_id")
+        put(workspace, complete(record, NOWHERE if number is None else f"eth{number}"))
+
+
+def _forget_acl_of_gateway(workspace: Workspace, gone: Record) -> None:
+    """Remove the ACL of a private gateway that has lost its last address, as with a tier."""
+    if not gone.get("is_private_gateway"):
+        return
+    filed = workspace.read("ips").get(gone["device"], [])
+    if not any(record.get("is_private_gateway") for record in filed):
+        forget_acl(workspace, gone["device"], gone.get("vif_mac_address"))
+
+
+def forget_acl(workspace: Workspace, device: str, mac: str | None) -> None:
+    """Remove the ACL of a NIC: the one with its MAC, or the one of its device that names no other MAC."""
+    for filed, acl in records(workspace.read("networkacl")):
+        theirs = acl.get("mac_address")
+        if (mac and theirs == mac) or (filed == device and not (mac and theirs)):
+            workspace.remove("networkacl", filed)
+
+
+def merge_ip_aliases(workspace: Workspace, body: dict[str, Any], file: str) -> None:
+    """Put or remove aliases on the router's first guest NIC; its own addresses are never touched."""
+    for index, alias in enumerate(body["aliases"]):
+        before = find(workspace.read("ips"), alias["ip_address"])
+        if before and not before.get("alias"):
+            continue
+        if alias["revoke"]:
+            take(workspace, alias["ip_address"])
+            continue
+        guest = _first_guest(workspace.read("ips"))
+        if guest is None:
+            raise DropError(file, f"aliases[{index}].ip_address", "a router with a guest NIC", "one without")
+        put(workspace, _alias_on(guest, alias))
+
+
+def _first_guest(bag: Bag) -> Record | None:
+    for _device, filed in sorted(records(bag), key=lambda item: (len(item[0]), item[0])):
+        for record in filed:
+            if record["nw_type"] == "guest" and not record.get("alias"):
+                found: Record = record
+                return found
+    return None
+
+
+def _alias_on(guest: Record, alias: Record) -> Record:
+    """Make the record of an alias: as the original's, and with the MAC of the NIC that carries it."""
+    record: Record = {
+        "public_ip": alias["ip_address"],
+        "netmask": alias["netmask"],
+        "add": True,
+        "alias": True,
+        "source_nat": False,
+        "one_to_one_nat": False,
+        "nw_type": "guest",
+    }
+    for field in ("nic_dev_id", "vif_mac_address"):
+        if field in guest:
+            record[field] = guest[field]
+    return complete(record, guest["device"])

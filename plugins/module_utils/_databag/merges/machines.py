@@ -1,0 +1,134 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Merge drops about VMs: DHCP entries, ranges, metadata, passwords."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
+    Bag,
+    Workspace,
+    records,
+)
+
+Entry = dict[str, Any]
+
+
+class EntryIndex:
+    """Find DHCP entries by MAC, and by host name within one network (its gateway)."""
+
+    def __init__(self, bag: Bag) -> None:
+        self.by_mac: dict[str, list[str]] = {}
+        self.by_name: dict[tuple[str, str], str] = {}
+        for key, entry in records(bag):
+            self.add(key, entry)
+
+    def add(self, key: str, entry: Entry) -> None:
+        """Note an entry that was stored under a key."""
+        self.by_mac.setdefault(entry["mac_address"], []).append(key)
+        if name := _name_in_network(entry):
+            self.by_name[name] = key
+
+    def discard(self, key: str, entry: Entry) -> None:
+        """Forget an entry that was stored under a key."""
+        self.by_mac[entry["mac_address"]].remove(key)
+        name = _name_in_network(entry)
+        if name and self.by_name.get(name) == key:
+            del self.by_name[name]
+
+
+def _name_in_network(entry: Entry) -> tuple[str, str] | None:
+    """Return what must be unique (F13): a VM in two tiers has its name in both (F5)."""
+    name, gateway = entry.get("host_name"), entry.get("default_gateway")
+    return (name.lower(), gateway) if name and gateway else None
+
+
+def addresses_of(entry: Entry) -> list[str]:
+    """Return the addresses of an entry; the first one is its key."""
+    return [entry[field] for field in ("ipv4_address", "ipv6_address") if field in entry]
+
+
+def merge_dhcp_entry(workspace: Workspace, body: Entry, _file: str) -> None:
+    """Store the entry of a VM's NIC under its address, or remove it.
+
+    One entry per MAC and one per address, the newer wins (F5, F8). A removal touches what has its MAC only:
+    the address may be another VM's by now (F9).
+    """
+    index = workspace.index("dhcpentry", EntryIndex)
+    mac, addresses = body["mac_address"], addresses_of(body)
+    remove = body.get("remove", False)
+    for key in list(index.by_mac.get(mac, ())):
+        entry = _drop_entry(workspace, index, key)
+        _forget_vm(workspace, [a for a in addresses_of(entry) if remove or a not in addresses])
+    bag = workspace.read("dhcpentry")
+    if remove:
+        _forget_vm(workspace, [address for address in addresses if address not in bag])
+        return
+    if addresses[0] in bag:
+        _drop_entry(workspace, index, addresses[0])
+    _take_name_from_older(workspace, index, body)
+    workspace.edit("dhcpentry")[addresses[0]] = body
+    index.add(addresses[0], body)
+
+
+def _drop_entry(workspace: Workspace, index: EntryIndex, key: str) -> Entry:
+    entry: Entry = workspace.edit("dhcpentry").pop(key)
+    index.discard(key, entry)
+    return entry
+
+
+def _take_name_from_older(workspace: Workspace, index: EntryIndex, body: Entry) -> None:
+    """Let the newest VM of a name have it: the older one keeps its address, not its name (F13)."""
+    name = _name_in_network(body)
+    older = index.by_name.get(name) if name else None
+    if older is not None:
+        entry = _drop_entry(workspace, index, older)
+        nameless = {**entry, "host_name": ""}
+        workspace.edit("dhcpentry")[older] = nameless
+        index.add(older, nameless)
+
+
+def _forget_vm(workspace: Workspace, addresses: list[str]) -> None:
+    """Remove metadata and password of addresses that no VM has any more: the next one must not read them."""
+    for address in addresses:
+        workspace.remove("vmdata", address)
+        workspace.remove("vmpassword", address)
+
+
+def forget_network(workspace: Workspace, *networks: str) -> None:
+    """Remove all that is known of the VMs of networks that are gone: others will have their addresses."""
+    gone = [ipaddress.ip_network(network, strict=False) for network in networks]
+
+    def inside(address: str) -> bool:
+        ip = ipaddress.ip_address(address)
+        return any(ip in network for network in gone)
+
+    index = workspace.index("dhcpentry", EntryIndex)
+    for key, entry in records(workspace.read("dhcpentry")):
+        if any(map(inside, addresses_of(entry))):
+            _drop_entry(workspace, index, key)
+    for bag in ("vmdata", "vmpassword"):
+        for address, _content in records(workspace.read(bag)):
+            if inside(address):
+                workspace.remove(bag, address)
+
+
+def merge_dhcp_config(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
+    """Keep the latest list of ranges of a shared network (F6)."""
+    workspace.edit("dhcpconfig")["entries"] = body["entries"]
+
+
+def merge_vm_data(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
+    """Replace the metadata of an address; an empty list removes it."""
+    address = body["vm_ip_address"]
+    if body["vm_metadata"]:
+        workspace.edit("vmdata")[address] = body["vm_metadata"]
+    else:
+        workspace.remove("vmdata", address)
+
+
+def merge_vm_password(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
+    """Keep one password per VM."""
+    workspace.edit("vmpassword")[body["ip_address"]] = body["password"]

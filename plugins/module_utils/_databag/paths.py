@@ -1,0 +1,72 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Name every file and directory of the databags, and how much of what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Name every file and directory of the databags; ``root`` is a prefix for tests."""
+
+    root: Path = Path("/")
+
+    @property
+    def databags(self) -> Path:
+        """Return the directory of the committed databags."""
+        return self.root / "etc/cloudstack"
+
+    @property
+    def staged(self) -> Path:
+        """Return the directory of databags that wait for their commit."""
+        return self.databags / ".staged"
+
+    @property
+    def journal(self) -> Path:
+        """Return the file that names the databags of a commit under way."""
+        return self.databags / ".journal"
+
+    @property
+    def inbox(self) -> Path:
+        """Return the directory that the management server copies drops to."""
+        return self.root / "var/cache/cloud"
+
+    @property
+    def processed(self) -> Path:
+        """Return the directory of committed drops, each ``<name>.gz``."""
+        return self.inbox / "processed"
+
+    @property
+    def failed(self) -> Path:
+        """Return the directory of refused drops, each with ``<name>.reason``."""
+        return self.inbox / "failed"
+
+    @property
+    def results(self) -> Path:
+        """Return the directory of result records."""
+        return self.root / "var/lib/cloudstack/results"
+
+    @property
+    def lease(self) -> Path:
+        """Return the file that says who runs the transaction."""
+        return self.root / "var/lib/cloudstack/transaction.json"
+
+    @property
+    def lock(self) -> Path:
+        """Return the file whose lock guards the lease and what it allows."""
+        return self.root / "var/lib/cloudstack/transaction.lock"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Cap what is kept, by count and by bytes; the oldest goes first, the newest stays (J4)."""
+
+    processed_files: int = 2000
+    processed_bytes: int = 64 * 1024 * 1024
+    failed_files: int = 200
+    failed_bytes: int = 64 * 1024 * 1024
+    result_files: int = 2000
+    result_bytes: int = 16 * 1024 * 1024

@@ -1,0 +1,119 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Describe the boot arguments (cmdline.md), which arrive as texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds as k
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import (
+    NO_VALUE,
+    Field,
+    Kind,
+    MismatchError,
+    record,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.network import (
+    DATABASE_ID,
+    DEVICE_ID,
+    MTU,
+    PREFIX4,
+    PREFIX6,
+)
+
+ROUTER_TYPES = ("router", "vpcrouter", "dhcpsrvr", "ilbvm")
+
+_NAME = k.matching(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}", "a name of letters, digits and _.-")
+# systemd.time(7), OnCalendar=: this text stands in a timer unit.
+_CALENDAR = k.matching(r"[A-Za-z0-9*:,./~-][A-Za-z0-9*:,./~ -]{0,127}", "a calendar expression such as *:00:00")
+_BASE64 = k.matching(r"[A-Za-z0-9+/_=-]+", "base64")
+
+
+def _mac_list(value: Any) -> str:
+    # VMware and Hyper-V join the MACs with a bar; a trailing bar is theirs.
+    for address in str(value).rstrip("|").split("|"):
+        k.mac(address)
+    return str(value)
+
+
+# The VRRP interval: keepalived takes fractions.
+_SECONDS = k.matching(r"[0-9]{1,3}(\.[0-9]{1,3})?", "seconds such as 1 or 0.1")
+
+_KNOWN: dict[str, Kind] = {
+    "name": k.host_name,
+    "type": k.one_of(*ROUTER_TYPES),
+    "authorized_key": _BASE64,
+    "gateway": k.ipv4,
+    "ip6gateway": k.ipv6,
+    "publicMtu": MTU,
+    "privateMtu": MTU,
+    "advert_int": _SECONDS,
+    "router_id": DATABASE_ID,
+    "guestgw": k.ipv4,
+    "guestbrd": k.ipv4,
+    "guestcidrsize": PREFIX4,
+    "guestgw6": k.ipv6,
+    "guestcidr6size": PREFIX6,
+    "domain": k.domain,
+    "cidrsize": PREFIX4,
+    "dhcprange": k.ipv4,
+    "vpccidr": k.comma_list(k.cidr4),
+    "source_nat_ip": k.ipv4,
+    "dns1": k.ip,
+    "dns2": k.ip,
+    "internaldns1": k.ip,
+    "internaldns2": k.ip,
+    "ip6dns1": k.ipv6,
+    "ip6dns2": k.ipv6,
+    "dnssearchorder": k.comma_list(k.domain),
+    "mgmtcidr": k.comma_list(k.cidr4),
+    "localgw": k.ipv4,
+    "extra_pubnics": DEVICE_ID,
+    "nic_macs": _mac_list,
+    "logrotatefrequency": _CALENDAR,
+    "ntpserverlist": k.comma_list(k.host),
+}
+for _number in range(3):
+    _KNOWN[f"eth{_number}ip"] = k.ipv4
+    _KNOWN[f"eth{_number}mask"] = k.netmask
+    _KNOWN[f"eth{_number}ip6"] = k.ipv6
+    _KNOWN[f"eth{_number}ip6prelen"] = PREFIX6
+
+# These may be shown in a message; anything else may be a password or an API key.
+_SHOWN = frozenset(_KNOWN) - {"authorized_key"}
+
+
+def arguments(value: Any) -> dict[str, Any]:
+    """Accept the arguments: all texts, those we know in their form, "no value" in any of them."""
+    if not isinstance(value, dict):
+        raise MismatchError("an object", value)
+    for name, argument in value.items():
+        try:
+            _NAME(name)
+            k.text(argument)
+            if argument not in NO_VALUE and name in _KNOWN:
+                _KNOWN[name](argument)
+        except MismatchError as error:
+            error.secret = name not in _SHOWN
+            raise error.under(ascii(name)[1:-1]) from None
+    _typed(value)
+    _masked(value)
+    return value
+
+
+def _typed(given: dict[str, str]) -> None:
+    """Want the kind of router: everything depends on it."""
+    if given.get("type", "") in NO_VALUE:
+        raise k.missing("type", "one of " + ", ".join(ROUTER_TYPES))
+
+
+def _masked(given: dict[str, str]) -> None:
+    """Want the netmask of every IPv4 address."""
+    for number in range(3):
+        address, mask = given.get(f"eth{number}ip", ""), given.get(f"eth{number}mask", "")
+        if address not in NO_VALUE and mask in NO_VALUE:
+            raise k.missing(f"eth{number}mask", "a netmask, as the address is given")
+
+
+CMDLINE = record({"cmd_line": Field(arguments)})

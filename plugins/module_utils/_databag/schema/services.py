@@ -1,0 +1,113 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Describe the drops about VPN and monitoring."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds as k
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import (
+    Field,
+    MismatchError,
+    list_of,
+    map_of,
+    may,
+    need,
+    record,
+)
+
+# strongSwan's proposal keywords, joined by hyphens; CloudStack puts the group behind a semicolon.
+POLICY = k.comma_list(k.matching(r"[a-z0-9]+(-[a-z0-9]+)*(;[a-z0-9]+)?", "a policy such as aes128-sha1;modp1536"))
+LIFETIME = k.integer(0, 2**31 - 1)
+# A user stands as a word of its own in chap-secrets: no blank, no quote, no comment sign.
+USER = k.matching(r"[A-Za-z0-9@._+-]{1,128}", "a user name of letters, digits and @._+-")
+
+VPN_USER = record(
+    {
+        "user": need(USER),
+        "password": Field(k.text, secret=True),
+        "add": need(k.boolean),
+    }
+)
+VPN_USERS = record({"vpn_users": need(list_of(VPN_USER))})
+
+
+def address_range(value: Any) -> str:
+    """Accept ``first-last`` of IPv4 addresses, in order."""
+    first, _dash, last = value.partition("-") if isinstance(value, str) else ("", "", "")
+    try:
+        if ipaddress.IPv4Address(k.ipv4(first)) <= ipaddress.IPv4Address(k.ipv4(last)):
+            return str(value)
+    except MismatchError:
+        # Which of the two is wrong matters less than the form that was expected.
+        raise MismatchError("a range such as 10.1.2.2-10.1.2.8", value) from None
+    raise MismatchError("a range such as 10.1.2.2-10.1.2.8", value)
+
+
+def whole_when_created(*names: str) -> Any:
+    """Make the rule that these fields may only be missing when the thing is taken away."""
+
+    def check(body: dict[str, Any]) -> None:
+        for name in names:
+            if body["create"] and name not in body:
+                raise k.missing(name, "a value, as create is true")
+
+    return check
+
+
+REMOTE_ACCESS = record(
+    {
+        "create": need(k.boolean),
+        "vpn_server_ip": need(k.ipv4),
+        "ip_range": may(address_range),
+        "local_cidr": may(k.cidr4),
+        "local_ip": may(k.ipv4),
+        "preshared_key": Field(k.some_text, optional=True, secret=True),
+        "public_interface": may(k.device),
+    },
+    whole_when_created("ip_range", "local_ip", "preshared_key"),
+)
+
+SITE_TO_SITE = record(
+    {
+        "create": need(k.boolean),
+        "peer_gateway_ip": need(k.host),
+        "local_public_ip": may(k.ipv4),
+        "local_guest_cidr": may(k.comma_list(k.cidr)),
+        "local_public_gateway": may(k.ipv4),
+        "peer_guest_cidr_list": may(k.comma_list(k.cidr)),
+        "esp_policy": may(POLICY),
+        "ike_policy": may(POLICY),
+        "ipsec_psk": Field(k.some_text, optional=True, secret=True),
+        "ike_version": may(k.one_of("ike", "ikev1", "ikev2")),
+        "ike_lifetime": may(LIFETIME),
+        "esp_lifetime": may(LIFETIME),
+        "dpd": may(k.boolean),
+        "passive": may(k.boolean),
+        "encap": may(k.boolean),
+        "split_connections": may(k.boolean),
+    },
+    whole_when_created(
+        "local_public_ip",
+        "local_guest_cidr",
+        "peer_guest_cidr_list",
+        "esp_policy",
+        "ike_policy",
+        "ipsec_psk",
+    ),
+)
+
+# `configure.py monitor_service.json` looks these up by name; an empty list of excluded checks clears the last
+# one.
+MONITOR_FIELDS = {
+    "config": may(k.text),
+    "disable_monitoring": may(k.text),
+    "health_checks_enabled": may(k.boolean),
+    "health_checks_basic_run_interval": may(k.integer(0, 2**31 - 1)),
+    "health_checks_advanced_run_interval": may(k.integer(0, 2**31 - 1)),
+    "excluded_health_checks": Field(k.text, optional=True, blank=True),
+    "health_checks_config": may(map_of(k.text, k.text)),
+}
+MONITOR_SERVICE = record(MONITOR_FIELDS)

@@ -1,0 +1,213 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keep databags, drops and results on disk.
+
+All I/O of this package is in five modules: this one puts together disk.py (single steps), journal.py (the
+commit), lease.py (one transaction at a time) and archive.py (drops and results). Everything else is pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.archive import Archive
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import PRIVATE_FILE, Disk
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
+    DatabagError,
+    TransactionError,
+    hidden,
+    one_line,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.journal import Journal
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.lease import Lease, Leases
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import BAGS, Bag
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Limits, Paths
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import (
+    ABSENT,
+    MismatchError,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.takeover import take_over
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.text import dump_bag
+
+__all__ = ["Lease", "Limits", "Paths", "Store"]
+
+
+class Store:
+    """Load databags, change them in a transaction, and look after drops and results.
+
+    Reading needs no transaction. Changing goes ``begin``, ``stage``, then ``commit`` or ``discard``, then
+    ``end``; later processes of the same transaction ``resume`` it by the id of its lease. DatabagError: a
+    stored databag is damaged; TransactionError: the transaction is not (or no longer) ours; OSError: the disk
+    is full or broken, and the old databags are still there.
+    """
+
+    def __init__(self, paths: Paths | None = None, limits: Limits | None = None, disk: Disk | None = None) -> None:
+        self.paths = paths or Paths()
+        self._disk = disk or Disk()
+        self._journal = Journal(self.paths, self._disk)
+        self._leases = Leases(self.paths, self._disk)
+        self._archive = Archive(self.paths, self._disk, limits or Limits())
+        self._lease_id: str | None = None
+        self._loaded: dict[str, Bag] = {}
+        self.recovered: list[str] = []
+
+    def load(self) -> dict[str, Bag]:
+        """Return the committed databags that exist, in clean shape. They must not be changed in place."""
+        with self._leases.undisturbed():
+            return self._load(self._journal.committing())
+
+    def load_staged(self, committed: Mapping[str, Bag] | None = None) -> dict[str, Bag]:
+        """Return the databags as a commit would leave them; what `load` just returned need not be read again."""
+        with self._leases.undisturbed():
+            staged = [*self._journal.committing(), *self._journal.staged()]
+            if committed is None:
+                return self._load(staged)
+            found = {name: self._load_one(name, staged=True) for name in staged}
+            return {**committed, **{name: bag for name, bag in found.items() if bag is not None}}
+
+    def begin(self, owner: str, *, pid: int = 0, wait: float = 600.0, ttl: float = 900.0) -> Lease:
+        """Wait for our turn, take the lease, and finish or undo what a killed owner left.
+
+        ``pid`` is the process that lives as long as the transaction: ansible-playbook, not the worker it
+        forks for a task. Without one the lease is lost ``ttl`` seconds after the last ``resume``.
+        ``recovered`` names the databags whose commit was finished.
+        """
+        lease = self._leases.acquire(owner, pid, wait, ttl)
+        self._lease_id = lease.id
+        try:
+            self.recovered = self.recover()
+        except Exception:
+            # Whoever asks next must hear the reason, and not wait for us first.
+            self.end()
+            raise
+        return lease
+
+    def resume(self, lease_id: str) -> Lease:
+        """Go on with a transaction that another process began, and renew its lease."""
+        self._lease_id = lease_id
+        with self._ours() as lease:
+            return self._leases.renew(lease)
+
+    def end(self) -> None:
+        """Give the lease back. What is staged and not committed will be thrown away by the next owner."""
+        if self._lease_id is not None:
+            self._leases.release(self._lease_id)
+            self._lease_id = None
+
+    def recover(self) -> list[str]:
+        """Finish a commit that was cut short, or discard what was staged; ``begin`` has done it."""
+        with self._ours():
+            return self._journal.recover()
+
+    def stage(self, bags: Mapping[str, Bag]) -> list[str]:
+        """Write the databags that differ from the committed ones beside them, and return their names."""
+        with self._ours():
+            contents = self._changed(bags)
+            self._journal.stage(contents)
+            return list(contents)
+
+    def commit(self) -> list[str]:
+        """Make the staged databags the committed ones, all or none, and return their names."""
+        with self._ours():
+            self._loaded = {}
+            return self._journal.commit()
+
+    def discard(self) -> None:
+        """Throw away what is staged."""
+        with self._ours():
+            self._journal.discard()
+
+    def read_drop(self, name: str) -> bytes:
+        """Return the bytes of a drop or aggregate in the inbox; DropError for a bad name or no file."""
+        return self._archive.read_drop(name)
+
+    def already_processed(self, name: str) -> bool:
+        """Tell whether a drop was committed and has not been sent again since."""
+        return self._archive.already_processed(name)
+
+    def archive(self, name: str, *, keep: bool = True) -> None:
+        """Move a committed drop or aggregate to processed/, or only remove it."""
+        self._archive.archive(name, keep=keep)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Move a refused drop or aggregate to failed/, with its reason."""
+        self._archive.fail(name, reason)
+
+    def write_result(self, name: str, record: Mapping[str, Any]) -> None:
+        """Keep the result record of a drop, aggregate or converge."""
+        self._archive.write_result(name, record)
+
+    def read_result(self, name: str) -> dict[str, Any] | None:
+        """Return the latest result record of that name, or None."""
+        return self._archive.read_result(name)
+
+    @contextmanager
+    def _ours(self) -> Iterator[Lease]:
+        """Hold the lock around a change, sure that no other transaction has taken over."""
+        if self._lease_id is None:
+            raise TransactionError("no transaction was begun")
+        with self._leases.held(self._lease_id) as lease:
+            yield lease
+
+    def _load(self, from_staged: Iterable[str]) -> dict[str, Bag]:
+        preferred = set(from_staged)
+        bags = {}
+        for name in BAGS:
+            bag = self._load_one(name, staged=name in preferred)
+            if bag is not None:
+                bags[name] = bag
+        return bags
+
+    def _load_one(self, name: str, *, staged: bool) -> Bag | None:
+        """Read one databag. A staged one that a commit has just moved is found in its new place."""
+        for directory in (self.paths.staged, self.paths.databags) if staged else (self.paths.databags,):
+            path = directory / f"{name}.json"
+            try:
+                data = self._disk.read(path)
+                private = self._disk.mode(path) == PRIVATE_FILE
+            except FileNotFoundError:
+                continue
+            bag = parse_bag(name, str(path), data)
+            # Ours are private. One that is not comes from the original, and the next commit writes it anew.
+            if private and directory == self.paths.databags:
+                self._loaded[name] = bag
+            return bag
+        return None
+
+    def _changed(self, bags: Mapping[str, Bag]) -> dict[str, bytes]:
+        contents = {}
+        for name, bag in bags.items():
+            if name not in BAGS:
+                raise ValueError(f"{name} is no databag")
+            if self._loaded.get(name) is bag:
+                continue
+            data = dump_bag(bag)
+            if data != self._committed(name):
+                contents[name] = data
+        return contents
+
+    def _committed(self, name: str) -> bytes | None:
+        """Return the file of a databag as ours would write it, or None when it has to be written anyway."""
+        path = self.paths.databags / f"{name}.json"
+        if not self._disk.exists(path) or self._disk.mode(path) != PRIVATE_FILE:
+            return None
+        return self._disk.read(path)
+
+
+def parse_bag(name: str, file: str, data: bytes) -> Bag:
+    """Turn the file of a databag into clean shape; DatabagError naming the file when it is damaged."""
+    try:
+        stored = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise DatabagError(file, f"not JSON ({reason}, {len(data)} bytes)") from None
+    if not isinstance(stored, dict):
+        raise DatabagError(file, "not a JSON object")
+    try:
+        return take_over(name, stored)
+    except MismatchError as error:
+        got = hidden(error.got) if error.secret and error.got is not ABSENT else one_line(error.got)
+        raise DatabagError(file, f"{error.where()}: expected {error.expected}, got {got}") from None

@@ -1,0 +1,73 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Build the router from its databags and the NICs that are plugged in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import dhcp, metadata, rules, values
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.devices import Locator, devices
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import load_balancer
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    Device,
+    Nic,
+    Role,
+    Router,
+    StaticRoute,
+    VrrpState,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.settings import settings
+
+
+def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpState.UNKNOWN) -> Router:
+    """Return the router that the databags describe. Pure: the same databags, NICs and state give an equal router."""
+    found, pending = devices(bags, nics)
+    routes, warnings = _static_routes(bags, found)
+    leases = dhcp.leases(bags, found)
+    return Router(
+        settings=settings(bags),
+        state=state,
+        devices=found,
+        pending=pending,
+        warnings=warnings,
+        nics=tuple(sorted(nics, key=lambda nic: nic.name)),
+        firewall=rules.firewall(bags),
+        egress=rules.egress(bags),
+        acls=rules.acls(bags, Locator(nics)),
+        forwards=rules.forwards(bags),
+        static_nats=rules.static_nats(bags),
+        routes=routes,
+        hosts=leases.hosts,
+        names6=leases.names6,
+        gateways=leases.gateways,
+        vm_data=metadata.vm_data(bags),
+        passwords=metadata.passwords(bags),
+        load_balancer=load_balancer(bags),
+    )
+
+
+def _static_routes(
+    bags: Mapping[str, Any], found: tuple[Device, ...]
+) -> tuple[tuple[StaticRoute, ...], tuple[str, ...]]:
+    """Return the routes that can be set; each other one is reported alone (E5, E8)."""
+    routes, warnings = [], []
+    for key, record in sorted(bags.get("staticroutes", {}).items()):
+        if key == "id" or record.get("revoke"):
+            continue
+        network, gateway = values.network(record.get("network")), values.address(record.get("gateway"))
+        device = None if gateway is None else _next_hop_device(gateway, found)
+        if network is None or gateway is None or device is None:
+            warnings.append(f"static route {key}: gateway {record.get('gateway')} is in no connected network")
+        elif network.prefixlen == 0 or any(network in d.networks for d in found):
+            warnings.append(f"static route {key}: the router has a route to this network of its own")
+        else:
+            routes.append(StaticRoute(network, gateway, device.name))
+    return tuple(routes), tuple(warnings)
+
+
+def _next_hop_device(gateway: IPv4Address, found: tuple[Device, ...]) -> Device | None:
+    inside = [d for d in found if d.role is not Role.CONTROL and any(gateway in n for n in d.networks)]
+    return inside[0] if inside else None

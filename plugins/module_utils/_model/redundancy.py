@@ -1,0 +1,33 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the boot arguments say about the pair; both routers of it must come to the same."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import values
+
+SHORTEST, LONGEST = 0.01, 40.95
+"""VRRP version 3 carries the interval in 12 bits of hundredths of a second (RFC 5798, section 5.2.7)."""
+
+
+def advert_interval(config: Mapping[str, Any]) -> float:
+    """Return the seconds between advertisements, one second when nothing is said."""
+    given = values.text(config.get("advert_int"))
+    return 1.0 if given is None else min(max(round(float(given), 2), SHORTEST), LONGEST)
+
+
+def vrrp_id(config: Mapping[str, Any]) -> int:
+    """Return the virtual router id, 1 to 255, so that two pairs on one segment do not meet.
+
+    A VPC has a database id. An isolated network has none, but its source NAT and gateway addresses belong to no other.
+    """
+    given = values.text(config.get("router_id"))
+    if given is not None:
+        return (int(given) - 1) % 255 + 1
+    names = ("eth2ip", "guestgw") if values.text(config.get("type")) == "router" else ()
+    known = [text for text in (values.text(config.get(name)) for name in names) if text]
+    return zlib.crc32(" ".join(known).encode()) % 255 + 1 if known else 1

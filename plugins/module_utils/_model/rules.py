@@ -1,0 +1,178 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filter and NAT rules of the databags as rule lists and forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import values
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.devices import Locator
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    Forward,
+    Match,
+    Ports,
+    Rule,
+    RuleList,
+    StaticNat,
+)
+
+Record = Mapping[str, Any]
+_NUMBERED = {"6": "tcp", "17": "udp", "1": "icmp"}
+_ANY = ("any", "all", None)
+_WITH_PORTS = ("tcp", "udp")
+
+
+def firewall(bags: Mapping[str, Any]) -> dict[IPv4Address, RuleList]:
+    """Return the ingress rules of each public address; what no rule allows is denied."""
+    found: dict[IPv4Address, list[Rule]] = {}
+    for label, record in _by_id(bags):
+        ip = values.address(record.get("src_ip"))
+        if record["traffic_type"].lower() == "ingress" and ip is not None:
+            found.setdefault(ip, []).extend(_rule(label, record, allow=True))
+    return {ip: RuleList(tuple(rules)) for ip, rules in sorted(found.items())}
+
+
+def egress(bags: Mapping[str, Any]) -> RuleList:
+    """Return the egress rules: under a default of "allow" they block, under "deny" they allow.
+
+    A rule of protocol `all` without CIDRs is the default policy itself. Nothing may leave before a policy is known.
+    """
+    records = [(label, r) for label, r in _by_id(bags) if r["traffic_type"].lower() == "egress"]
+    policies = [record for _label, record in records if _is_policy(record)] or [r for _label, r in records]
+    default_allow = bool(policies) and all(record.get("default_egress_policy") for record in policies)
+    rules: list[Rule] = []
+    for label, record in records:
+        if not _is_policy(record):
+            rules += _rule(label, record, allow=not default_allow)
+    return RuleList(tuple(rules), default_allow)
+
+
+def _is_policy(record: Record) -> bool:
+    return record["protocol"] == "all" and not record.get("source_cidr_list") and not record.get("dest_cidr_list")
+
+
+def _by_id(bags: Mapping[str, Any]) -> list[tuple[str, Record]]:
+    rules = bags.get("firewallrules", {})
+    ids = sorted((key for key in rules if key != "id"), key=int)
+    return [(f"firewallrules {key}", rules[key]) for key in ids]
+
+
+def _rule(label: str, record: Record, allow: bool) -> list[Rule]:
+    """Return the rule as a list of one, or of none when it speaks of IPv6 only."""
+    sources, destinations = (values.cidrs(record.get(side) or ()) for side in ("source_cidr_list", "dest_cidr_list"))
+    if sources is None or destinations is None:
+        return []
+    protocol = None if record["protocol"] in _ANY else record["protocol"]
+    match = Match(
+        protocol=protocol,
+        ports=_port_pair(record.get("src_port_range")) if protocol in _WITH_PORTS else None,
+        icmp_type=_icmp(record.get("icmp_type")) if protocol == "icmp" else None,
+        icmp_code=_icmp(record.get("icmp_code")) if protocol == "icmp" else None,
+        sources=sources,
+        destinations=destinations,
+    )
+    return [Rule(match, allow, label)]
+
+
+def _port_pair(pair: Any) -> Ports | None:
+    """Return the range; none given, or 0, means all ports (B6)."""
+    if not pair or not any(pair):
+        return None
+    return Ports(pair[0], pair[1])
+
+
+def _icmp(number: int | None) -> int | None:
+    return None if number is None or number < 0 else number
+
+
+def acls(bags: Mapping[str, Any], locator: Locator) -> dict[str, tuple[RuleList, RuleList]]:
+    """Return ingress and egress list per device: towards it nothing passes by default, from it everything."""
+    found = {}
+    for key, entry in sorted(bags.get("networkacl", {}).items()):
+        name = None if key == "id" else locator.find(values.text(entry.get("mac_address")), key)
+        if name is not None:
+            ingress = _acl_rules(entry["ingress_rules"], f"networkacl {key} ingress", towards=True)
+            leaving = _acl_rules(entry["egress_rules"], f"networkacl {key} egress", towards=False)
+            found[name] = (RuleList(ingress, False), RuleList(leaving, True))
+    return found
+
+
+def _acl_rules(items: Iterable[Record], label: str, towards: bool) -> tuple[Rule, ...]:
+    rules = []
+    for number, item in enumerate(items):
+        networks = values.cidrs(item["cidr"].split(","))
+        if networks is None:
+            continue
+        kind = item["type"]
+        match = Match(
+            protocol=_acl_protocol(item),
+            ports=_port_pair((item.get("first_port", 0), item.get("last_port", 0))) if kind in _WITH_PORTS else None,
+            icmp_type=_icmp(item.get("icmp_type")) if kind == "icmp" else None,
+            icmp_code=_icmp(item.get("icmp_code")) if kind == "icmp" else None,
+            sources=networks if towards else (),
+            destinations=() if towards else networks,
+        )
+        rules.append(Rule(match, item["allowed"], f"{label}[{number}]"))
+    return tuple(rules)
+
+
+def _acl_protocol(item: Record) -> str | None:
+    """Return the protocol of an ACL item; a protocol number is matched as such, also 0 and 255."""
+    if item["type"] == "protocol":
+        number = str(item["protocol"])
+        return _NUMBERED.get(number, number)
+    return None if item["type"] in _ANY else str(item["type"])
+
+
+def forwards(bags: Mapping[str, Any]) -> tuple[Forward, ...]:
+    """Return the port forwards in the order of address, protocol and port."""
+    found = (_forward(record) for record in _nat_records(bags) if record["type"] == "forward")
+    return tuple(sorted((forward for forward in found if forward), key=_forward_key))
+
+
+def _forward(record: Record) -> Forward | None:
+    """Return the forward, None when its sources are IPv6 networks only: no IPv4 client may use it."""
+    sources = values.cidrs(values.words(record.get("source_cidr_list")))
+    if sources is None:
+        return None
+    protocol = str(record.get("protocol") or "any").lower()
+    return Forward(
+        public_ip=IPv4Address(record["public_ip"]),
+        internal_ip=IPv4Address(record["internal_ip"]),
+        protocol=None if protocol in _ANY else protocol,
+        public_ports=_port_text(record.get("public_ports")),
+        internal_ports=_port_text(record.get("internal_ports")),
+        sources=sources,
+    )
+
+
+def _forward_key(forward: Forward) -> tuple[Any, ...]:
+    ports = forward.public_ports or Ports(0, 65535)
+    return (forward.public_ip, forward.protocol or "", ports.first, ports.last, forward.sources, forward.internal_ip)
+
+
+def _port_text(value: Any) -> Ports | None:
+    """Return the range of `first:last`; `any` and 0 mean all ports."""
+    found = values.text(value)
+    if found is None or found.startswith("any"):
+        return None
+    first, _colon, last = found.partition(":")
+    return _port_pair((int(first), int(last or first)))
+
+
+def static_nats(bags: Mapping[str, Any]) -> tuple[StaticNat, ...]:
+    """Return the one-to-one NATs, one per public address, in address order."""
+    found: dict[IPv4Address, IPv4Address] = {}
+    for record in _nat_records(bags):
+        if record["type"] == "staticnat":
+            found[IPv4Address(record["public_ip"])] = IPv4Address(record["internal_ip"])
+    return tuple(StaticNat(public, internal) for public, internal in sorted(found.items()))
+
+
+def _nat_records(bags: Mapping[str, Any]) -> Iterable[Record]:
+    for key, records in sorted(bags.get("forwardingrules", {}).items()):
+        if key != "id":
+            yield from records

@@ -1,0 +1,77 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Boot arguments (the `cmdline` databag) as settings."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import redundancy, values
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Kind, Settings
+
+
+def settings(bags: Mapping[str, Any]) -> Settings:
+    """Return the settings of the router; a router without boot arguments is taken for an isolated one."""
+    config = bags.get("cmdline", {}).get("config", {})
+    kind = _kind(values.text(config.get("type")), bags)
+    return Settings(
+        name=values.text(config.get("name")) or "router",
+        kind=kind,
+        domain=values.text(config.get("domain")) or "cloudnine.internal",
+        gateway=values.address(config.get("gateway")),
+        resolvers=_resolvers(config),
+        external_dns=values.flag(config.get("useextdns")),
+        expose_dns=values.flag(config.get("exposedns")),
+        router_resolver_only=values.flag(config.get("userouteripresolver")),
+        search_domains=values.words(config.get("dnssearchorder")),
+        vpc_cidr=next(map(values.network, values.words(config.get("vpccidr"))), None),
+        routed=values.flag(config.get("is_routed")),
+        public_network=values.text(config.get("has_public_network")) != "false",
+        per_ip_firewall=kind is Kind.ISOLATED or values.flag(config.get("vpc_firewall_enabled")),
+        redundant=values.flag(config.get("redundant_router")),
+        disable_rp_filter=values.flag(config.get("disable_rp_filter")),
+        management_networks=tuple(n for n in map(values.network, values.words(config.get("mgmtcidr"))) if n),
+        management_gateway=values.address(config.get("localgw")),
+        ssh_keys=_keys(config.get("authorized_key")),
+        root_password=values.text(config.get("vmpassword")),
+        logrotate_calendar=values.text(config.get("logrotatefrequency")),
+        source_nat_ip=values.address(config.get("source_nat_ip")),
+        guest_gateway=values.address(config.get("guestgw")),
+        advert_interval=redundancy.advert_interval(config),
+        vrrp_id=redundancy.vrrp_id(config),
+    )
+
+
+def main_addresses(bags: Mapping[str, Any]) -> frozenset[IPv4Address]:
+    """Return the addresses that the boot arguments give the NICs: they come first on their device."""
+    config = bags.get("cmdline", {}).get("config", {})
+    found = (values.address(config.get(f"eth{number}ip")) for number in range(3))
+    return frozenset(ip for ip in found if ip)
+
+
+def _kind(name: str | None, bags: Mapping[str, Any]) -> Kind:
+    if name is not None:
+        return Kind(name)
+    return Kind.VPC if len(bags.get("guestnetwork", {})) > 1 else Kind.ISOLATED
+
+
+def _resolvers(config: Mapping[str, Any]) -> tuple[str, ...]:
+    names = ("dns1", "dns2", "internaldns1", "internaldns2")
+    found = (values.address(config.get(name)) for name in names)
+    return tuple(dict.fromkeys(str(ip) for ip in found if ip))
+
+
+def _keys(encoded: Any) -> tuple[str, ...]:
+    """Decode the management server's key; boot scripts of old cut the base64 padding off."""
+    found = values.text(encoded)
+    if found is None:
+        return ()
+    try:
+        decoded = base64.b64decode(found + "=" * (-len(found) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ()
+    return tuple(line.strip() for line in decoded.splitlines() if line.strip())

@@ -1,0 +1,77 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Turn the strings of databags into values; the texts that mean "nothing" become None (A5, F17)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+NO_VALUE = frozenset({"", "None", "null", "ERROR"})
+
+
+def text(value: Any) -> str | None:
+    """Return the value as stripped text, None where it means nothing."""
+    if value is None:
+        return None
+    stripped = str(value).strip()
+    return None if stripped in NO_VALUE else stripped
+
+
+def flag(value: Any) -> bool:
+    """Return True for true, "true", "1" and "yes" in any case."""
+    return str(value).strip().lower() in ("true", "1", "yes")
+
+
+def address(value: Any) -> IPv4Address | None:
+    """Return an IPv4 address, None where the text means nothing or is no address (0.0.0.0 included, F17)."""
+    found = text(value)
+    if found is None:
+        return None
+    try:
+        parsed = IPv4Address(found)
+    except ValueError:
+        return None
+    return None if parsed.is_unspecified else parsed
+
+
+def interface(ip: Any, mask: Any) -> IPv4Interface | None:
+    """Return address and prefix length from an address and a dotted or numeric mask, None without an address."""
+    host, prefix = address(ip), text(mask)
+    if host is None:
+        return None
+    return IPv4Interface(f"{host}/{prefix or 32}")
+
+
+def network(value: Any) -> IPv4Network | None:
+    """Return a network with its host bits cleared, None where the text means nothing or is an IPv6 network."""
+    found = text(value)
+    return None if found is None or ":" in found else IPv4Network(found, strict=False)
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """Return the values of a comma list, each once, without those that mean nothing."""
+    parts = (text(part) for part in str(value or "").split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def mtu(*candidates: Any) -> int:
+    """Return the first candidate that is a number of bytes, else 1500 (L5)."""
+    for candidate in candidates:
+        found = text(candidate)
+        if found is not None and found.isdigit():
+            return int(found)
+    return 1500
+
+
+def cidrs(values: Iterable[str]) -> tuple[str, ...] | None:
+    """Return the IPv4 CIDRs of a list in canonical form: () when it is empty or has 0.0.0.0/0 (anything).
+
+    None when the list names IPv6 networks only: the rule then says nothing about IPv4.
+    """
+    given = [value for value in (text(item) for item in values) if value]
+    found = [str(IPv4Network(value, strict=False)) for value in given if ":" not in value]
+    if given and not found:
+        return None
+    return () if "0.0.0.0/0" in found else tuple(dict.fromkeys(found))

@@ -1,0 +1,288 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the modules do, whether Ansible runs them on the router or in its own process.
+
+Each entry takes checked parameters and returns a result in Ansible's shape. Errors are VrError, with one line for the
+operator; everything else that is raised is a bug.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import converge
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import (
+    JUDGED_BY_HISTORY,
+    SERVICES,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System, write_log
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
+    DatabagError,
+    DropError,
+    TransactionError,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ingest import Delivery, deliver, expected_drops
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router, VrrpState
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.tables import TableError
+
+MAX_TRANSITIONS = 5
+"""How many elections one service may meet before it gives up."""
+MAX_STEPS = 50
+"""How many steps a result names; the log has all of them."""
+
+TRANSACTION = {"transaction": {"type": "str"}}
+PLAN_SPEC: dict[str, Any] = {
+    **TRANSACTION,
+    "drops": {"type": "list", "elements": "str", "default": []},
+    "aggregate": {"type": "path"},
+    "state": {"type": "str", "choices": ["staged", "committed"], "default": "staged"},
+}
+COMMIT_SPEC: dict[str, Any] = {
+    "transaction": {"type": "str", "required": True},
+    "drops": {"type": "list", "elements": "str", "default": []},
+    "aggregate": {"type": "path"},
+    "keep": {"type": "bool", "default": True},
+    "reason": {"type": "str"},
+    "started": {"type": "float", "default": 0.0},
+    "changed": {"type": "list", "elements": "str", "default": []},
+    "warnings": {"type": "list", "elements": "str", "default": []},
+    "pending": {"type": "list", "elements": "str", "default": []},
+}
+
+
+class VrError(Exception):
+    """A task failed for a reason that one line explains."""
+
+
+@dataclass
+class Call:
+    """One run of a module: where it runs, and the parameters every entry may need.
+
+    `owner_pid` is the process that lives as long as the whole play, 0 when it is not on this machine.
+    """
+
+    params: Mapping[str, Any]
+    templates: Mapping[str, str]
+    check_mode: bool = False
+    diff: bool = False
+    owner_pid: int = 0
+    store: Store = field(default_factory=Store)
+
+    def system(self) -> System:
+        """Return the router; in check mode nothing is written to its log either."""
+        system = System(Renderer(self.templates))
+        if self.check_mode:
+            system.run.log = lambda _line: None
+        return system
+
+
+@contextmanager
+def _as_vr_error() -> Iterator[None]:
+    try:
+        yield
+    except (
+        DropError,
+        DatabagError,
+        TransactionError,
+        CommandError,
+        converge.VerifyError,
+        TableError,
+        OSError,
+    ) as error:
+        raise VrError(" ".join(str(error).split())) from error
+
+
+def run_service(name: str, call: Call) -> dict[str, Any]:
+    """Bring one service to what the (staged) databags say; in check mode, say what would change."""
+    with _as_vr_error(), _transaction(call):
+        system = call.system()
+        outcome = _converge(name, call, system)
+    if outcome.changed and not call.check_mode:
+        phases = ", ".join(f"{phase} {seconds * 1000:.0f} ms" for phase, seconds in outcome.phases.items())
+        write_log(f"{name}: {len(outcome.steps)} steps, {system.run.count} commands: {phases}")
+    return _result({name: outcome.steps}, call.diff) | {"phases": outcome.phases, "commands": system.run.count}
+
+
+def _converge(name: str, call: Call, system: System) -> converge.Outcome:
+    """Plan or converge a service; once more when VRRP changed what the router must be meanwhile."""
+    step = converge.plan if call.check_mode else converge.converge
+    for _change in range(MAX_TRANSITIONS):
+        state = system.vrrp_state
+        in_force = call.store.load() if name in JUDGED_BY_HISTORY else None
+        bags = call.store.load_staged(in_force)
+        router, committed = _routers(system, state, bags, bags if in_force is None else in_force)
+        try:
+            outcome = step(name, system, router, committed)
+        except (CommandError, converge.VerifyError, TableError, OSError):
+            if system.vrrp_state is state:
+                raise
+        else:
+            if system.vrrp_state is state or not router.settings.redundant:
+                return outcome
+        system.forget()
+    raise VrError(f"{name}: this router changed between primary and backup {MAX_TRANSITIONS} times meanwhile")
+
+
+@contextmanager
+def _transaction(call: Call) -> Iterator[None]:
+    """Join the play's transaction, or hold one of its own when the module is called by itself."""
+    given = call.params.get("transaction")
+    if call.check_mode:
+        yield
+    elif given:
+        call.store.resume(given)
+        yield
+    else:
+        call.store.begin("module", pid=call.owner_pid)
+        try:
+            yield
+        finally:
+            call.store.end()
+
+
+def run_plan(call: Call) -> dict[str, Any]:
+    """Take the drops in and plan every service; see the documentation of vr_plan for the result."""
+    started = time.time()
+    store = call.store
+    lease = None
+    with _as_vr_error():
+        if not call.check_mode:
+            lease = _join(call)
+        try:
+            in_force = store.load()
+            delivery = _delivery(call, in_force)
+            if lease:
+                store.stage(delivery.bags)
+            system = call.system()
+            router, committed = _routers(system, system.vrrp_state, delivery.bags, in_force)
+            plans = _plans(system, router, committed)
+        except BaseException as error:
+            if lease and call.params["state"] == "staged":
+                _refuse(call, error, started)
+            raise
+    return _result(plans, call.diff) | {
+        "transaction": lease,
+        "services": [name for name, steps in plans.items() if steps],
+        "drops": list(delivery.drops),
+        "kind": router.settings.kind.value,
+        "pending": list(router.pending),
+        "router_warnings": list(router.warnings),
+        "started": started,
+    }
+
+
+def _join(call: Call) -> str:
+    """Begin a transaction, or go on with the given one; the way back starts from the committed databags."""
+    given = call.params.get("transaction")
+    if given:
+        call.store.resume(given)
+        call.store.discard()
+        return str(given)
+    return call.store.begin("playbook", pid=call.owner_pid).id
+
+
+def _delivery(call: Call, in_force: dict[str, Bag]) -> Delivery:
+    if call.params["state"] == "committed":
+        return Delivery(in_force, ())
+    return deliver(call.store, in_force, call.params["drops"], call.params["aggregate"])
+
+
+def _routers(system: System, state: VrrpState, bags: dict[str, Bag], in_force: dict[str, Bag]) -> tuple[Router, Router]:
+    """Return the router wanted and the one in force: the same object when no databag differs."""
+    router = build(bags, system.nics, state)
+    return router, router if bags == in_force else build(in_force, system.nics, state)
+
+
+def _plans(system: System, router: Router, committed: Router) -> dict[str, tuple[Step, ...]]:
+    return {name: converge.plan(name, system, router, committed).steps for name in SERVICES}
+
+
+def _refuse(call: Call, error: BaseException, started: float) -> None:
+    """Keep the refused drops with the reason, and let the next converge in."""
+    store = call.store
+    reason = " ".join(str(error).split()) or type(error).__name__
+    try:
+        store.discard()
+        _record(call, expected_drops(store, call.params["drops"]), started, reason)
+    finally:
+        store.end()
+
+
+def run_commit(call: Call) -> dict[str, Any]:
+    """Make the staged databags the ones in force, or, with a reason, keep the drops as failed."""
+    store, params = call.store, call.params
+    with _as_vr_error():
+        store.resume(params["transaction"])
+        if params["reason"]:
+            store.discard()
+            names = []
+        else:
+            # If this fails the transaction goes on: the play puts the previous state back in it.
+            names = store.commit()
+        try:
+            _record(call, params["drops"], params["started"], params["reason"])
+        finally:
+            store.end()
+    return {"changed": bool(names), "databags": names}
+
+
+def _record(call: Call, drops: list[str], started: float, reason: str | None) -> None:
+    """Archive or keep the drops, and write the record that the management server's commands read."""
+    params, store = call.params, call.store
+    aggregate = params["aggregate"]
+    names = [*drops, *([aggregate.rsplit("/", 1)[-1]] if aggregate else [])]
+    for name in names:
+        if reason is None:
+            store.archive(name, keep=params.get("keep", True))
+        else:
+            store.fail(name, reason)
+    record = {
+        "rc": 0 if reason is None else 1,
+        "reason": reason,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
+        "duration": round(time.time() - started, 3),
+        **{key: params.get(key) or [] for key in ("changed", "pending", "warnings")},
+    }
+    for name in names or ["converge"]:
+        store.write_result(name, {"name": name, **record})
+        write_log(f"{name}: " + (f"failed: {reason}" if reason else f"done in {record['duration']:.3f} s"))
+
+
+def _result(plans: Mapping[str, tuple[Step, ...]], with_diff: bool) -> dict[str, Any]:
+    """Return the result; a diff only when it is asked for, because rulesets are large."""
+    steps = [f"{name}: {step.summary}" for name, found in plans.items() for step in found]
+    result = {"changed": bool(steps), "steps": steps[:MAX_STEPS]}
+    if not with_diff:
+        return result
+    diff = [
+        {"before_header": name, "after_header": step.summary, "before": step.before, "after": step.after}
+        for name, found in plans.items()
+        for step in found
+    ]
+    return {**result, "diff": diff}
+
+
+def _entry(name: str) -> Callable[[Call], dict[str, Any]]:
+    return lambda call: run_service(name, call)
+
+
+ENTRIES: dict[str, Callable[[Call], dict[str, Any]]] = {
+    "vr_plan": run_plan,
+    "vr_commit": run_commit,
+    **{f"vr_{name}": _entry(name) for name in SERVICES},
+}
+SPECS: dict[str, dict[str, Any]] = {
+    "vr_plan": PLAN_SPEC,
+    "vr_commit": COMMIT_SPEC,
+    **{f"vr_{name}": TRANSACTION for name in SERVICES},
+}

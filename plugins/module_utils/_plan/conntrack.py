@@ -1,0 +1,293 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which running connections a change takes away: those that the old rules admitted and the new ones do not (B18).
+
+Each entry of connection tracking is judged like a new connection would be, by the same rule lists and translations that
+make the ruleset. What the old rules did not admit either is left alone, so an entry this module misjudges is never cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    NO_ACL,
+    Device,
+    Forward,
+    Kind,
+    Match,
+    Role,
+    Router,
+    RuleList,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import opened
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nat import precedence
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
+
+_NAMES = {1: "icmp", 6: "tcp", 17: "udp"}
+_PORTS = ("tcp", "udp")
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """An entry of connection tracking: the original direction, and where replies come from and go to.
+
+    Ports are 0 where the protocol has none; for ICMP `port` is the type and `source_port` the id.
+    """
+
+    protocol: str
+    source: IPv4Address
+    destination: IPv4Address
+    source_port: int
+    port: int
+    reply_source: IPv4Address
+    reply_destination: IPv4Address
+    reply_port: int
+    code: int = 0
+
+    @property
+    def delete_line(self) -> str:
+        """Return the arguments with which `conntrack` deletes exactly this entry."""
+        line = f"-D -f ipv4 -p {self.protocol} --orig-src {self.source} --orig-dst {self.destination}"
+        if self.protocol in _PORTS:
+            return f"{line} --sport {self.source_port} --dport {self.port}"
+        if self.protocol == "icmp":
+            return f"{line} --icmp-type {self.port} --icmp-code {self.code} --icmp-id {self.source_port}"
+        return line
+
+
+@dataclass(frozen=True, slots=True)
+class CutFlows(Step):
+    """Delete the entries of connections that the change takes away."""
+
+    old: Router
+    new: Router
+    moot_at_verify = True
+
+    @property
+    def summary(self) -> str:
+        return "cut the connections that are no longer allowed"
+
+
+def parse(listing: str) -> list[Flow]:
+    """Return the IPv4 flows of `conntrack -L` output; entries without a reply tuple in it are no connections."""
+    flows = (_parse_line(line) for line in listing.splitlines())
+    return [flow for flow in flows if flow is not None]
+
+
+def _parse_line(line: str) -> Flow | None:
+    words = line.split()
+    pairs: dict[str, list[str]] = {}
+    for word in words[2:]:
+        key, equals, value = word.partition("=")
+        if equals:
+            pairs.setdefault(key, []).append(value)
+    if len(pairs.get("src", ())) < 2 or ":" in pairs["src"][0]:
+        return None
+    protocol = _NAMES.get(int(words[1]), words[1])
+    ports = pairs.get("type" if protocol == "icmp" else "dport", ["0", "0"])
+    sports = pairs.get("id" if protocol == "icmp" else "sport", ["0", "0"])
+    reply = 0 if protocol == "icmp" else int(sports[1])
+    ends = [IPv4Address(pairs[side][way]) for way in (0, 1) for side in ("src", "dst")]
+    code = int(pairs.get("code", ["0"])[0])
+    return Flow(protocol, ends[0], ends[1], int(sports[0]), int(ports[0]), ends[2], ends[3], reply, code)
+
+
+def narrowed(old: Router, new: Router) -> bool:
+    """Tell whether the change may take connections away at all; adding rules does not list the connections."""
+    return (
+        not _allowed(old) <= _allowed(new)
+        or not _denied(new) <= _denied(old)
+        or not set(old.forwards) <= set(new.forwards)
+        or not set(old.static_nats) <= set(new.static_nats)
+        or not _public(old) <= _public(new)
+        or old.acls != new.acls
+        or not _reach(old) <= _reach(new)
+        or (old.egress.default_allow and not new.egress.default_allow)
+        or bool(_closed(old, new))
+    )
+
+
+def _closed(old: Router, new: Router) -> frozenset[str]:
+    """Return the listeners of the load balancer that the change closes, as `address . port`."""
+    if old.load_balancer == new.load_balancer:
+        return frozenset()
+    return frozenset(element for elements in opened(old) for element in elements).difference(*opened(new))
+
+
+def _allowed(router: Router) -> set[tuple[object, Match]]:
+    lists: list[tuple[object, RuleList]] = [*router.firewall.items(), ("egress", router.egress)]
+    return {(key, rule.match) for key, rules in lists for rule in rules.rules if rule.allow}
+
+
+def _denied(router: Router) -> set[Match]:
+    return {rule.match for rule in router.egress.rules if not rule.allow}
+
+
+def _public(router: Router) -> set[IPv4Address]:
+    return {a.ip for device in router.by_role(Role.PUBLIC) for a in device.addresses}
+
+
+def cut(flows: list[Flow], old: Router, new: Router) -> list[Flow]:
+    """Return the flows to delete."""
+    before, after = _Judge(old), _Judge(new)
+    released, closed = before.public - after.public, _closed(old, new)
+    return [
+        flow
+        for flow in flows
+        if before.admits(flow)
+        and (
+            flow.destination in released
+            or _served(flow) in closed
+            or _strayed(flow, before, after)
+            or not after.admits(flow)
+        )
+    ]
+
+
+def _reach(router: Router) -> set[tuple[IPv4Network, str]]:
+    """Return the networks that tiers and private gateways lead to, each with its device."""
+    inner = {d.name for d in router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY)}
+    found = {(n, d.name) for d in router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY) for n in d.networks}
+    return found | {(route.network, route.device) for route in router.routes if route.device in inner}
+
+
+def _strayed(flow: Flow, before: _Judge, after: _Judge) -> bool:
+    """Tell whether an end of the flow is no longer where it was: its packets would go elsewhere, and untranslated."""
+    ends = (flow.source, flow.reply_source)
+    return any(before.where(ip) is not None and before.where(ip) != after.where(ip) for ip in ends)
+
+
+def _served(flow: Flow) -> str:
+    """Return the listener a flow ends at on the router itself, nothing when it is translated or no TCP."""
+    local = flow.protocol == "tcp" and flow.reply_source == flow.destination
+    return f"{flow.destination} . {flow.port}" if local else ""
+
+
+class _Judge:
+    """Decide about flows by the rules of one router."""
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.public = _public(router)
+        self.own = {a.ip for device in router.devices for a in device.addresses}
+        inner = {d.name: d for d in router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY)}
+        narrow_first = sorted(_reach(router), key=lambda item: (-item[0].prefixlen, item))
+        self.reach = [(network, inner[name]) for network, name in narrow_first]
+        self.acls = dict.fromkeys(inner, NO_ACL) | router.acls if router.settings.kind is Kind.VPC else {}
+        self.static = {nat.public_ip: nat.internal_ip for nat in router.static_nats}
+        self.forwards: dict[IPv4Address, list[Forward]] = {}
+        for forward in router.forwards:
+            self.forwards.setdefault(forward.public_ip, []).append(forward)
+
+    def admits(self, flow: Flow) -> bool:
+        """Tell whether the router lets the flow pass, translated as it is."""
+        source = self._device(flow.source)
+        if flow.destination in self.public:
+            return self._enters(flow, source) and self._reaches(flow, source)
+        if flow.destination in self.own or flow.source in self.own:
+            return True
+        if source is None or source.role is not Role.GUEST:
+            return source is None or self._passes(flow, source, self._device(flow.destination))
+        target = self._device(flow.destination)
+        if target is not None:
+            return self._passes(flow, source, target)
+        return self._leaves(flow, source)
+
+    def where(self, ip: IPv4Address) -> str | None:
+        """Return the name of the device behind which an address is, None when that is none of ours."""
+        found = self._device(ip)
+        return None if found is None else found.name
+
+    def _device(self, ip: IPv4Address) -> Device | None:
+        return next((device for network, device in self.reach if ip in network), None)
+
+    def _enters(self, flow: Flow, source: Device | None) -> bool:
+        """Judge by the firewall of the public address, which connections from inside do not meet."""
+        if source is not None or not self.router.settings.per_ip_firewall or flow.source in self.public:
+            return True
+        return _verdict(self.router.firewall.get(flow.destination, RuleList()), flow)
+
+    def _reaches(self, flow: Flow, source: Device | None) -> bool:
+        """Judge by the translation of the destination, and by the ACLs on the way."""
+        target = self._translation(flow)
+        if target is None:
+            return flow.reply_source == flow.destination
+        if target != (flow.reply_source, flow.reply_port if flow.protocol in _PORTS else target[1]):
+            return False
+        return self._passes(flow, source, self._device(flow.reply_source))
+
+    def _translation(self, flow: Flow) -> tuple[IPv4Address, int] | None:
+        candidates = [f for f in self.forwards.get(flow.destination, ()) if _applies(f, flow)]
+        for forward in sorted(candidates, key=precedence):
+            public, inner = forward.public_ports, forward.internal_ports
+            shift = inner.first - public.first if public and inner else 0
+            return forward.internal_ip, flow.port + shift
+        static = self.static.get(flow.destination)
+        return None if static is None else (static, flow.port)
+
+    def _passes(self, flow: Flow, source: Device | None, target: Device | None) -> bool:
+        """Judge by the ACLs of the device it comes from and of the one it goes to."""
+        leaving = self.acls.get(source.name) if source else None
+        towards = self.acls.get(target.name) if target else None
+        if leaving and not _verdict(leaving[1], flow, translated=True):
+            return False
+        return towards is None or _verdict(towards[0], flow, translated=True)
+
+    def _leaves(self, flow: Flow, source: Device) -> bool:
+        """Judge by the egress rules and by the source address it was given."""
+        if source.name not in self.acls and not _verdict(self.router.egress, flow):
+            return False
+        if not self._passes(flow, source, None):
+            return False
+        own = {nat.public_ip for nat in self.router.static_nats if nat.internal_ip == flow.source} & self.public
+        return flow.reply_destination in own | self._way_out(flow) | {flow.source}
+
+    def _way_out(self, flow: Flow) -> set[IPv4Address]:
+        """Return the source addresses of the public NICs by which a VM without static NAT may reach the destination."""
+        primary = self.router.primary_public
+        ways = (d for d in self.router.by_role(Role.PUBLIC) if d == primary or _holds(d.networks, flow.destination))
+        return {device.addresses[0].ip for device in ways if device.addresses}
+
+
+def _applies(forward: Forward, flow: Flow) -> bool:
+    return (
+        forward.protocol in (None, flow.protocol)
+        and (forward.public_ports is None or (flow.protocol in _PORTS and flow.port in forward.public_ports))
+        and (not forward.sources or _inside(flow.source, forward.sources))
+    )
+
+
+def _verdict(rules: RuleList, flow: Flow, translated: bool = False) -> bool:
+    """Return what the first matching rule says; a translated flow is seen with its inner destination."""
+    destination = flow.reply_source if translated else flow.destination
+    port = flow.reply_port if translated and flow.protocol in _PORTS else flow.port
+    for rule in rules.rules:
+        if _matches(rule.match, flow, destination, port):
+            return rule.allow
+    return rules.default_allow
+
+
+def _matches(match: Match, flow: Flow, destination: IPv4Address, port: int) -> bool:
+    if match.protocol not in (None, flow.protocol):
+        return False
+    if match.ports is not None and port not in match.ports:
+        return False
+    if match.icmp_type not in (None, port) or match.icmp_code not in (None, flow.code):
+        return False
+    return _inside(flow.source, match.sources) and _inside(destination, match.destinations)
+
+
+def _holds(networks: tuple[IPv4Network, ...], ip: IPv4Address) -> bool:
+    return any(ip in network for network in networks)
+
+
+def _inside(ip: IPv4Address, cidrs: tuple[str, ...]) -> bool:
+    return not cidrs or any(ip in _network(cidr) for cidr in cidrs)
+
+
+@lru_cache(65536)
+def _network(cidr: str) -> IPv4Network:
+    return IPv4Network(cidr)

@@ -1,0 +1,177 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The packet filter, NAT, marks and counters of every kind of router, as data for one template.
+
+Which NIC may send to which is a matrix: `forward_from` asks the policy of where a packet comes from, then
+`forward_to` that of where it goes; a pair that is not in it is dropped. A VPC differs from an isolated network in
+data only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    NO_ACL,
+    Device,
+    Kind,
+    Role,
+    Router,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer, nat
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
+    Chain,
+    NamedSet,
+    SetPool,
+    merge_networks,
+    table,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.rule_list import compile_rules
+
+TABLE = "cloudstack"
+USAGE_TABLE = "cloudstack_usage"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """Everything that the nftables templates print."""
+
+    sets: tuple[NamedSet, ...]
+    chains: tuple[Chain, ...]
+    destination_rules: tuple[str, ...]
+    counters: tuple[str, ...]
+    usage_rules: tuple[str, ...]
+
+
+def ruleset(router: Router) -> Ruleset:
+    """Return the ruleset. Pure: equal routers have equal rulesets, whatever their history (B1, B2)."""
+    pool = SetPool()
+    public = frozenset(a.ip for device in router.by_role(Role.PUBLIC) for a in device.addresses)
+    addresses, address_chains = _public_addresses(router, public, pool)
+    matrix, policy_chains = _matrix(router, pool)
+    translation = nat.destinations(router, public, pool)
+    counters, usage_rules = _usage(router)
+    return Ruleset(
+        sets=(
+            *_nics(router),
+            *_listeners(router),
+            addresses,
+            *matrix,
+            *translation.maps,
+            *nat.sources(router),
+            *pool.sets,
+        ),
+        chains=(*address_chains, *policy_chains),
+        destination_rules=translation.destination_rules,
+        counters=counters,
+        usage_rules=usage_rules,
+    )
+
+
+def _nics(router: Router) -> tuple[NamedSet, ...]:
+    """Return the NICs by role, the marks of their connections, and who may use the router's own services."""
+    marked = router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY)
+    guests = router.by_role(Role.GUEST)
+    members = [f"{d.name} . {network}" for d in guests for network in merge_networks(map(str, d.networks))]
+    served = {str(a.ip) for d in guests for a in d.addresses} | _virtual(router)
+    if not router.settings.kind.serves_vms:
+        served = set()
+    return (
+        _names("public_nics", router.by_role(Role.PUBLIC)),
+        _names("guest_nics", guests),
+        _names("control_nics", router.by_role(Role.CONTROL)),
+        NamedSet("vrrp_nics", "ifname", () if router.vrrp_link is None else (router.vrrp_link.name,)),
+        table("nic_mark", "ifname", "mark", {d.name: str(d.table) for d in marked}),
+        NamedSet("guest_members", "ifname . ipv4_addr", tuple(members), interval=True),
+        NamedSet("guest_addresses", "ipv4_addr", tuple(sorted(served))),
+        NamedSet("dns_sources", "ifname", tuple(d.name for d in guests) if router.settings.expose_dns else ()),
+    )
+
+
+def _virtual(router: Router) -> set[str]:
+    gateway = router.settings.guest_gateway
+    shared = {str(virtual.interface.ip) for virtual in router.virtual_addresses}
+    return shared if gateway is None else shared | {str(gateway)}
+
+
+def _listeners(router: Router) -> tuple[NamedSet, ...]:
+    """Return the load balancer's listeners: those for public and guest NICs, and those for the control NIC."""
+    outside, inside = load_balancer.opened(router)
+    key = "ipv4_addr . inet_service"
+    return (NamedSet("load_balancer_listeners", key, outside), NamedSet("control_listeners", key, inside))
+
+
+def _names(name: str, devices: tuple[Device, ...]) -> NamedSet:
+    return NamedSet(name, "ifname", tuple(device.name for device in devices))
+
+
+def _public_addresses(
+    router: Router, public: frozenset[IPv4Address], pool: SetPool
+) -> tuple[NamedSet, tuple[Chain, ...]]:
+    """Return the map from a public address to its firewall; without the per-address firewall all may enter."""
+    if not router.settings.per_ip_firewall:
+        return table("public_firewall", "ipv4_addr", "verdict", {str(ip): "accept" for ip in sorted(public)}), ()
+    chains = {
+        ip: Chain(f"firewall_{ip}", compile_rules(rules, f"firewall_{ip}", "accept", pool))
+        for ip, rules in router.firewall.items()
+        if ip in public
+    }
+    verdicts = {str(ip): f"jump {chain.name}" for ip, chain in chains.items()}
+    return table("public_firewall", "ipv4_addr", "verdict", verdicts), tuple(chains.values())
+
+
+def _matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
+    """Return the verdict maps by pair of NICs, and the chains they jump to."""
+    if not router.settings.kind.routes:
+        return _matrix_maps({}, {}), ()
+    if router.settings.kind is Kind.VPC:
+        return _vpc_matrix(router, pool)
+    leaving, towards = {}, {}
+    guests, public = router.by_role(Role.GUEST), router.by_role(Role.PUBLIC)
+    for guest in guests:
+        towards.update({_pair(guest, other): "accept" for other in (*guests, *public)})
+        towards.update({_pair(outside, guest): "accept" for outside in public})
+        leaving.update({_pair(guest, outside): "jump egress" for outside in public})
+    return _matrix_maps(leaving, towards), (Chain("egress", compile_rules(router.egress, "egress", "return", pool)),)
+
+
+def _vpc_matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
+    """Return the matrix of a VPC: both the egress ACL of one side and the ingress ACL of the other must allow (N2)."""
+    inner, public = router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY), router.by_role(Role.PUBLIC)
+    chains: list[Chain] = []
+    leaving, towards = {}, {}
+    for device in inner:
+        ingress, egress = router.acls.get(device.name, NO_ACL)
+        name = f"acl_{device.name}"
+        chains.append(Chain(f"{name}_egress", compile_rules(egress, f"{name}_egress", "return", pool)))
+        chains.append(Chain(f"{name}_ingress", compile_rules(ingress, f"{name}_ingress", "accept", pool)))
+        leaving.update({_pair(device, other): f"jump {name}_egress" for other in (*inner, *public)})
+        towards.update({_pair(other, device): f"jump {name}_ingress" for other in (*inner, *public)})
+        if device.role is Role.GUEST:
+            towards.update({_pair(device, outside): "accept" for outside in public})
+    return _matrix_maps(leaving, towards), tuple(chains)
+
+
+def _pair(source: Device, target: Device) -> str:
+    return f"{source.name} . {target.name}"
+
+
+def _matrix_maps(leaving: dict[str, str], towards: dict[str, str]) -> tuple[NamedSet, ...]:
+    return (
+        table("forward_from", "ifname . ifname", "verdict", leaving),
+        table("forward_to", "ifname . ifname", "verdict", towards),
+    )
+
+
+def _usage(router: Router) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the byte counters per public NIC and the rules that count what passed between it and the guests (K6)."""
+    counters: list[str] = []
+    rules: list[str] = []
+    guests = ", ".join(device.name for device in router.by_role(Role.GUEST))
+    for device in router.by_role(Role.PUBLIC) if guests and router.settings.kind.routes else ():
+        sent, received = f"{device.name}_sent", f"{device.name}_received"
+        counters += [sent, received]
+        rules.append(f'iifname {{ {guests} }} oifname {device.name} counter name "{sent}"')
+        rules.append(f'iifname {device.name} oifname {{ {guests} }} counter name "{received}"')
+    return tuple(counters), tuple(rules)

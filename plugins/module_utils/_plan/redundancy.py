@@ -1,0 +1,208 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Redundancy: keepalived decides who is primary, conntrackd remembers; here is what both need, and the transition.
+
+A transition starts no interpreter and decides nothing: /opt/cloud/bin/vr-transition carries out what is prepared here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    Device,
+    Role,
+    Router,
+    VrrpState,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns, interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
+    Effect,
+    File,
+    IpBatch,
+    RemoveFile,
+    Step,
+    Unit,
+    Wanted,
+)
+
+HEADER = "# Owned by cloudstack.virtual_router (redundancy): do not edit."
+DIRECTORY = "/var/lib/cloudstack/redundancy"
+RUN = "/run/cloudstack/redundancy"
+TRANSITION = "/opt/cloud/bin/vr-transition"
+PAIR = f"{DIRECTORY}/pair"
+PEERS = f"{DIRECTORY}/peers.nft"
+KEEPALIVED = "/etc/keepalived/keepalived.conf"
+CONNTRACKD = "/etc/conntrackd/conntrackd.conf"
+UNITS = ("conntrackd", "keepalived", "cloudstack-redundancy")
+
+_CHECK = ("keepalived", "--config-test", "--use-file={}")
+_NFT_CHECK = ("nft", "--check", "--file", "{}")
+_MOVED = re.compile(r"^ +([0-9.]+)/[0-9]+ brd [0-9.]+ dev (\S+)$", re.MULTILINE)
+"""An address in keepalived's configuration, as the template writes it."""
+
+PRIORITY, BUMP = 253, 1
+"""Equal on both routers, so nothing but the address breaks a tie; high, because the time that a backup waits on top
+of three intervals, and after a planned handover, is (256 - priority) / 256 of an interval (RFC 5798, section 6.1)."""
+PEER_MEMORY = 3.0
+"""How long a router counts as heard after its last packet, in seconds; never less than four intervals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What becoming primary or backup changes: `ip` lines, addresses to announce, daemons that the primary runs."""
+
+    primary: tuple[str, ...]
+    backup: tuple[str, ...]
+    withdraw: tuple[str, ...]
+    announce: tuple[str, ...]
+    units: tuple[str, ...]
+
+
+def wanted(router: Router, render: Callable[..., str]) -> tuple[Wanted, ...]:
+    """Return the parts in the order they are applied: an election finds everything prepared, the watchdog all running.
+
+    A router that is not one of a pair has none of it; without a guest network there is nobody to talk to (C4).
+    """
+    link = router.vrrp_link
+    if link is None:
+        return (Wanted(units=tuple(Unit(name, running=False) for name in reversed(UNITS))),)
+    own = str(_own_address(router, link))
+    return (
+        Wanted(files=_prepared(router, link, own), knobs=_knobs(router)),
+        Wanted(
+            files=(File(CONNTRACKD, _conntrackd(link, own, render), effect=Effect.RESTART),),
+            units=(Unit("conntrackd"),),
+        ),
+        Wanted(
+            files=(File(KEEPALIVED, _keepalived(router, link, own, render), effect=Effect.RELOAD, checker=_CHECK),),
+            units=(Unit("keepalived"),),
+        ),
+        Wanted(
+            files=(File(PEERS, _peers(router, link, own, render), effect=Effect.RELOAD, checker=_NFT_CHECK),),
+            units=(Unit("cloudstack-redundancy", reload=("nft", "-f", PEERS)),),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitRelease(Step):
+    """Wait until keepalived has taken addresses away that are no longer its own: pairs of NIC and address."""
+
+    addresses: tuple[tuple[str, str], ...]
+
+    @property
+    def summary(self) -> str:
+        return "wait until keepalived has released " + ", ".join(f"{ip} on {nic}" for nic, ip in self.addresses)
+
+
+def leaving(router: Router, config: str) -> tuple[tuple[str, str], ...]:
+    """Return the gateway addresses that keepalived's configuration still has and that go with their networks.
+
+    keepalived gives way when somebody else removes an address of it or takes its link down: it must let go first.
+    """
+    before = {(nic, ip) for ip, nic in _MOVED.findall(config)}
+    after = {(v.device.name, str(v.interface.ip)) for v in router.virtual_addresses}
+    return tuple(sorted(before - after))
+
+
+def removed(router: Router, present: Iterable[str]) -> list[Step]:
+    """Return the removal of what would say that there is an election, when there is none any more."""
+    return [RemoveFile(path) for path in present] if router.vrrp_link is None else []
+
+
+def transition(router: Router) -> Transition:
+    """Return the difference between the two states: the same plan as a converge's, so routes end up equal (C9)."""
+    primary, backup = (replace(router, state=state) for state in (VrrpState.PRIMARY, VrrpState.BACKUP))
+    moved = [device for device in router.devices if primary.is_up(device) and not backup.is_up(device)]
+    return Transition(
+        primary=_lines(primary, interfaces.network(backup)),
+        backup=tuple(f"link set dev {device.name} down" for device in moved),
+        withdraw=tuple(f"addr del {v.interface} dev {v.device.name}" for v in router.virtual_addresses),
+        announce=(
+            *(f"{v.device.name} {v.interface.ip}" for v in router.virtual_addresses),
+            *(f"{device.name} {address.ip}" for device in moved for address in device.addresses),
+        ),
+        units=tuple(server.unit for server in dhcp_dns.servers(router) if server.devices),
+    )
+
+
+def _lines(router: Router, live: interfaces.Network) -> tuple[str, ...]:
+    return tuple(line for step in interfaces.compare(router, live) if isinstance(step, IpBatch) for line in step.lines)
+
+
+def _knobs(router: Router) -> tuple[tuple[str, str], ...]:
+    """Let the kernel announce all addresses of a link that goes up (C8; ip-sysctl, arp_notify): nothing is faster.
+
+    A router that was frozen has not seen what a connection said meanwhile: it must not call the rest invalid (C7).
+    """
+    moved = router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY)
+    announced = tuple((f"/proc/sys/net/ipv4/conf/{device.name}/arp_notify", "1") for device in moved)
+    return (*announced, ("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "1"))
+
+
+def _prepared(router: Router, link: Device, own: str) -> tuple[File, ...]:
+    """Return the files that vr-transition and the watchdog read; the last one holds shell variables."""
+    change = transition(router)
+    lists = {
+        "primary.ip": change.primary,
+        "backup.ip": change.backup,
+        "withdraw.ip": change.withdraw,
+        "announce": change.announce,
+    }
+    public = [device.name for device in router.by_role(Role.PUBLIC) if device.addresses]
+    variables = {
+        "LINK": link.name,
+        "OWN": own,
+        "VIP": str(router.virtual_addresses[0].interface.ip),
+        "PUBLIC": " ".join(public),
+        "UNITS": " ".join(f"{unit}.service" for unit in change.units),
+        "INTERVAL_MS": str(round(router.settings.advert_interval * 1000)),
+        "MEMORY_MS": str(_memory(router)),
+    }
+    pair = "".join(f"{name}='{value}'\n" for name, value in variables.items())
+    files = [File(f"{DIRECTORY}/{name}", "".join(f"{line}\n" for line in lines)) for name, lines in lists.items()]
+    return (*files, File(PAIR, f"{HEADER}\n{pair}"))
+
+
+def _own_address(router: Router, link: Device) -> object:
+    shared = router.virtual_addresses[0].interface
+    return next(address.ip for address in link.addresses if address.network == shared.network)
+
+
+def _peers(router: Router, link: Device, own: str, render: Callable[..., str]) -> str:
+    return render("redundancy/peers.nft.j2", header=HEADER, link=link.name, own=own, memory=f"{_memory(router)}ms")
+
+
+def _memory(router: Router) -> int:
+    """Return how long an advertisement is remembered, in milliseconds."""
+    return round(1000 * max(PEER_MEMORY, 4 * router.settings.advert_interval))
+
+
+def _conntrackd(link: Device, own: str, render: Callable[..., str]) -> str:
+    return render("conntrackd/conntrackd.conf.j2", header=HEADER, link=link.name, own=own)
+
+
+def _keepalived(router: Router, link: Device, own: str, render: Callable[..., str]) -> str:
+    first, *others = (
+        f"{v.interface} brd {v.interface.network.broadcast_address} dev {v.device.name}"
+        for v in router.virtual_addresses
+    )
+    return render(
+        "keepalived/keepalived.conf.j2",
+        header=HEADER,
+        name=router.settings.name,
+        link=link.name,
+        own=own,
+        vrrp_id=router.settings.vrrp_id,
+        priority=PRIORITY,
+        bump=BUMP,
+        interval=f"{router.settings.advert_interval:g}",
+        advertised=first,
+        others=others,
+        transition=TRANSITION,
+        directory=DIRECTORY,
+        run=RUN,
+    )

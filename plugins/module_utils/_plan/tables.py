@@ -1,0 +1,115 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Compare wanted nftables rulesets with what the kernel holds.
+
+The kernel prints a ruleset in its own words, so the text that was loaded cannot be compared with the live one. What is
+compared are digests: of the text that was loaded last, and of what the kernel listed right after.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import (
+    TABLE,
+    USAGE_TABLE,
+    Ruleset,
+    ruleset,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
+    File,
+    LoadRuleset,
+    Step,
+    Wanted,
+)
+
+HEADER = "# Owned by cloudstack.virtual_router (firewall): do not edit."
+DIRECTORY = "/var/lib/cloudstack/nftables"
+TABLES = {TABLE: "ruleset.nft", USAGE_TABLE: "usage.nft"}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTable:
+    """What the kernel lists of a table (None: it is not there), and the digests remembered at the last load."""
+
+    listing: str | None
+    loaded_digest: str = ""
+    listed_digest: str = ""
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def wanted(router: Router, render: Callable[..., str]) -> tuple[Ruleset, Wanted]:
+    """Return the ruleset and its saved texts, in the order of TABLES; the boot unit loads the first."""
+    rules = ruleset(router)
+    files = [
+        File(
+            f"{DIRECTORY}/{template}",
+            render(f"nftables/{template}.j2", header=HEADER, table=name, ruleset=rules),
+            0o600,
+        )
+        for name, template in TABLES.items()
+    ]
+    return rules, Wanted(tuple(files))
+
+
+def counters(listing: str) -> set[str]:
+    """Return the names of the counters in the listing of a table."""
+    words = [line.split() for line in listing.splitlines()]
+    return {line[1] for line in words if len(line) == 3 and line[0] == "counter" and line[2] == "{"}
+
+
+def compare(table: str, text: str, saved: str | None, live: LiveTable, rules: Ruleset) -> list[Step]:
+    """Return the load that is due, with its reason: new rules, a missing table, or one changed behind our back."""
+    if live.listing is None:
+        return [LoadRuleset(table, text, saved, "it is not there")]
+    if live.listed_digest != digest(live.listing):
+        reason = "it is not as it was loaded"
+    elif live.loaded_digest != digest(text):
+        reason = "the rules changed"
+    else:
+        return []
+    stale = sorted(counters(live.listing) - set(rules.counters))
+    cleanup = "".join(f"delete counter inet {table} {name}\n" for name in stale)
+    return [LoadRuleset(table, text, saved, reason, cleanup)]
+
+
+class TableError(Exception):
+    """The kernel does not hold what was loaded."""
+
+
+def must_hold(listing: str, text: str, table: str) -> None:
+    """Raise TableError unless the kernel lists as many rules and elements as were loaded, by chain, set and map (B3).
+
+    nft prints rules and elements in words of its own, so they are counted, not compared.
+    """
+    loaded, listed = shape(text), shape(listing)
+    for name in sorted(loaded.keys() | listed.keys()):
+        if loaded.get(name, 0) != listed.get(name, 0):
+            wanted_count, count = loaded.get(name, 0), listed.get(name, 0)
+            raise TableError(f"table inet {table}: {name}: loaded {wanted_count} rules or elements, found {count}")
+
+
+def shape(text: str) -> dict[str, int]:
+    """Return the number of rules of each chain, and of elements of each set and map, in a ruleset's text."""
+    counts: dict[str, int] = {}
+    name, in_elements = "", False
+    for line in (raw.strip() for raw in text.splitlines()):
+        words = line.split()
+        if len(words) == 3 and words[2] == "{" and words[0] in ("chain", "set", "map"):
+            name = f"{words[0]} {words[1]}"
+            counts.setdefault(name, 0)
+        elif line == "}":
+            name = ""
+        elif name.startswith("chain "):
+            counts[name] += bool(line) and not line.startswith(("type ", "#"))
+        elif name and (in_elements or line.startswith("elements = {")):
+            counts[name] += line.removeprefix("elements = {").count(",") + line.endswith("}")
+            in_elements = not line.endswith("}")
+    return counts

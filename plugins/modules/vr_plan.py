@@ -1,0 +1,105 @@
+#!/usr/bin/python
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vr_plan
+short_description: Take drops in and plan every service of the router
+version_added: 0.1.0
+description:
+  - Begins a transaction, after waiting for one that runs; finishes what a converge that was killed has left.
+  - Reads the drops, checks them against their schemas and merges them into staged databags.
+  - Builds the router from the databags and the interfaces that are plugged in, and compares every service with
+    what is live.
+  - A drop that is wrong fails the task, is kept under C(failed/) with the reason, and changes nothing.
+  - In check mode nothing is staged, and the plan is all there is; use it with C(--diff).
+extends_documentation_fragment:
+  - cloudstack.virtual_router.router
+options:
+  drops:
+    description: Names of files in C(/var/cache/cloud), in the order in which they are merged.
+    type: list
+    elements: str
+    default: []
+  aggregate:
+    description: Path of an aggregate file in C(/var/cache/cloud), whose drops are merged as one.
+    type: path
+  state:
+    description:
+      - V(staged) plans for the databags with the drops merged in.
+      - V(committed) gives the drops up and plans the way back to the databags in force.
+    type: str
+    choices: [staged, committed]
+    default: staged
+  transaction:
+    description: The transaction to go on with; used for the way back.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Plan what a drop changes
+  cloudstack.virtual_router.vr_plan:
+    drops:
+      - vm_dhcp_entry.json.0d6b6f1e-6d2a-4a53-9a3c-0c6a4d0a4f11
+  register: vr_plan
+
+- name: Plan the way back
+  cloudstack.virtual_router.vr_plan:
+    state: committed
+    transaction: "{{ vr_plan.transaction }}"
+"""
+
+RETURN = r"""
+transaction:
+  description: The transaction that began; none in check mode.
+  returned: always
+  type: str
+  sample: 8c1f0e
+services:
+  description: The services whose plan is not empty, in the order in which they are to be applied.
+  returned: success
+  type: list
+  elements: str
+  sample: ["firewall", "dhcp_dns"]
+drops:
+  description: The drops that were merged; boot arguments still lying in the inbox come first.
+  returned: success
+  type: list
+  elements: str
+  sample: ["cmd_line.json"]
+kind:
+  description: The kind of router.
+  returned: success
+  type: str
+  sample: router
+pending:
+  description: What waits for an interface that is not plugged in.
+  returned: success
+  type: list
+  elements: str
+  sample: ["eth3 (06:00:2f:00:00:0a): 198.51.100.20: no such NIC yet"]
+router_warnings:
+  description: What the data ask for that cannot be done and does not stop the rest.
+  returned: success
+  type: list
+  elements: str
+  sample: ["static route 10.9.0.0/16: gateway 10.3.0.1 is in no connected network"]
+started:
+  description: When the converge began, in seconds since the epoch.
+  returned: success
+  type: float
+  sample: 1767225600.0
+steps:
+  description: What is to be done, one line per step, at most 50.
+  returned: success
+  type: list
+  elements: str
+  sample: ["firewall: load table inet cloudstack: the rules changed"]
+"""
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ansible_module import main
+
+if __name__ == "__main__":
+    main("vr_plan")

@@ -1,0 +1,47 @@
+#!/usr/bin/python
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vr_redundancy
+short_description: Bring redundancy to what the databags say
+version_added: 0.1.0
+description:
+  - Writes the files of keepalived and conntrackd and prepares what a transition to primary or backup changes.
+  - A change of keepalived's configuration is a reload, which is no election; nothing is touched without a change.
+  - Does nothing on a router that is not one of a pair.
+extends_documentation_fragment:
+  - cloudstack.virtual_router.router
+  - cloudstack.virtual_router.router.service
+"""
+
+EXAMPLES = r"""
+- name: Bring redundancy to what the databags say
+  cloudstack.virtual_router.vr_redundancy:
+"""
+
+RETURN = r"""
+steps:
+  description: What was done, one line per step, at most 50; the log on the router has all of them.
+  returned: always
+  type: list
+  elements: str
+  sample: ["redundancy: write /etc/keepalived/keepalived.conf"]
+phases:
+  description: Seconds spent on each phase of the work.
+  returned: always
+  type: dict
+  sample: {"plan": 0.02, "check": 0.01, "apply": 0.03, "verify": 0.02}
+commands:
+  description: Number of processes that were started.
+  returned: always
+  type: int
+  sample: 5
+"""
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ansible_module import main
+
+if __name__ == "__main__":
+    main("vr_redundancy")

@@ -1,0 +1,76 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Measure a command on a router once, and say what it cost."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from tests.bench import drops
+from tests.lab.router import Router
+
+MEASURE = """
+import resource, subprocess, sys, time
+started = time.monotonic()
+done = subprocess.run(sys.argv[1:], capture_output=True)
+spent = time.monotonic() - started
+print(spent, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, done.returncode)
+print(done.stderr.decode()[-300:])
+"""
+
+
+HEADER = f"{'what':<52} {'s':>6} {'goal':>5} {'MiB':>5} {'runs':>4}  services changed"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Seconds of wall-clock time, MiB of the largest process, and processes that the services started."""
+
+    what: str
+    seconds: float
+    memory: int
+    commands: int
+    phases: str
+    goal: float | None = None
+
+    @property
+    def row(self) -> str:
+        goal = f"{self.goal:5.2f}" if self.goal else "     "
+        return f"{self.what:<52} {self.seconds:6.2f} {goal} {self.memory:5d} {self.commands:4d}  {self.phases}"
+
+
+def measure(router: Router, what: str, *command: str, goal: float | None = None) -> Figure:
+    """Run a command on the router once and return its figure; a failure ends the benchmark."""
+    before = len(router.read("/var/log/cloudstack/router.log").splitlines())
+    output = router.exec("/usr/bin/python3", "-c", MEASURE, *command, timeout=600).stdout
+    seconds, memory, code = output.split()[:3]
+    if code != "0":
+        raise SystemExit(f"{what}: failed: {output}")
+    log = "\n".join(router.read("/var/log/cloudstack/router.log").splitlines()[before:])
+    commands = len(re.findall(r"\(\d+ ms, exit status", log))
+    phases = "; ".join(re.findall(r"(\w+): \d+ steps, \d+ commands: (?:.*)", log))
+    figure = Figure(what, float(seconds), int(memory), commands, phases, goal)
+    print(figure.row, flush=True)
+    return figure
+
+
+def send(router: Router, prefix: str, body: dict[str, Any]) -> tuple[str, ...]:
+    """Put a drop into the inbox and return the command that takes it."""
+    file = drops.name(prefix)
+    router.send(file, body)
+    return ("/opt/cloud/bin/update_config.py", file)
+
+
+def send_aggregate(router: Router, bodies: list[tuple[str, dict[str, Any]]]) -> tuple[str, ...]:
+    """Put an aggregate into the inbox and return the command that takes it."""
+    file, content = drops.aggregate(bodies)
+    router.send(file, content)
+    return ("/opt/cloud/bin/vr_cfg.sh", "-c", f"/var/cache/cloud/{file}")
+
+
+def median(router: Router, what: str, goal: float | None, *command: str) -> float:
+    """Measure five times and return the median."""
+    return statistics.median(measure(router, what, *command, goal=goal).seconds for _ in range(5))

@@ -1,0 +1,99 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Check that what the documents point at exists: files, headings, make targets, commands of the router."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Set
+from pathlib import Path, PurePosixPath
+
+from tests.checks.tree import ROOT, Problem, files
+
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^()\s]+)\)|!\[[^\]]*\]\(([^()\s]+)\)")
+HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$", re.MULTILINE)
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+MAKE = re.compile(r"(?:^|[\s;&$#])make((?: +[a-z][a-z-]*)+)", re.MULTILINE)
+COMMAND = re.compile(r"/opt/cloud/bin/([\w.-]*\w)")
+TARGET = re.compile(r"^([a-z][a-z -]*?)\s*:(?!=)", re.MULTILINE)
+
+
+def documents() -> list[str]:
+    """List the Markdown files of the project."""
+    return [path for path in files() if path.endswith(".md")]
+
+
+def slug(heading: str) -> str:
+    """Turn a heading into its anchor, as GitHub does: lower case, no punctuation, blanks as dashes."""
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+    return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+
+
+def anchors(text: str) -> set[str]:
+    """List the anchors of one document; the second heading of the same name gets -1, the third -2."""
+    seen: dict[str, int] = {}
+    found: set[str] = set()
+    for heading in HEADING.findall(FENCE.sub("", text)):
+        name = slug(heading)
+        found.add(f"{name}-{seen[name]}" if name in seen else name)
+        seen[name] = seen.get(name, 0) + 1
+    return found
+
+
+def line_of(text: str, offset: int) -> int:
+    """Turn an offset into a line number."""
+    return text.count("\n", 0, offset) + 1
+
+
+def check_links(path: str, text: str) -> Iterator[Problem]:
+    """Find links to files or headings that do not exist; the web is not asked."""
+    blanked = FENCE.sub(lambda block: "\n" * block.group().count("\n"), text)
+    for match in LINK.finditer(blanked):
+        target, _hash, anchor = (match.group(1) or match.group(2)).partition("#")
+        if re.match(r"[a-z][a-z0-9+.-]*:", target):
+            continue
+        file = (ROOT / path).parent / target if target else ROOT / path
+        line = line_of(blanked, match.start())
+        if not file.exists():
+            yield Problem(path, line, f"link to {target}, which does not exist")
+        elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text(encoding="utf-8")):
+            yield Problem(path, line, f"link to #{anchor}, which is no heading of {file.name}")
+
+
+def make_targets(makefile: str) -> set[str]:
+    """List the targets of a Makefile."""
+    return {name for names in TARGET.findall(makefile) for name in names.split()}
+
+
+def check_claims(path: str, text: str, targets: Set[str], commands: Set[str]) -> Iterator[Problem]:
+    """Find `make` targets and commands of the router that a document names but nobody has."""
+    for block in CODE.finditer(text):
+        code = block.group(1) or block.group(2) or ""
+        line = line_of(text, block.start())
+        named = {name for names in MAKE.findall(code) for name in names.split()}
+        for name in sorted(named - targets):
+            yield Problem(path, line, f"make {name}: no such target")
+        for name in sorted(set(COMMAND.findall(code)) - commands):
+            yield Problem(path, line, f"/opt/cloud/bin/{name}: no such file in bin/")
+
+
+def problems() -> list[Problem]:
+    """Check all documents."""
+    targets = make_targets((ROOT / "Makefile").read_text(encoding="utf-8"))
+    commands = {PurePosixPath(path).name for path in files() if path.startswith("bin/")}
+    found: list[Problem] = []
+    for path in documents():
+        text = Path(ROOT, path).read_text(encoding="utf-8")
+        found += check_links(path, text)
+        found += check_claims(path, text, targets, commands)
+    if "README.md" not in documents():
+        found.append(Problem("README.md", 0, "missing"))
+    return found
+
+
+if __name__ == "__main__":
+    FOUND = problems()
+    print("\n".join(map(str, FOUND)) or f"{len(documents())} documents: links and commands exist")
+    sys.exit(bool(FOUND))

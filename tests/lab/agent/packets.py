@@ -1,0 +1,142 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Frames and packets below TCP and UDP: ARP, any IP protocol, and waiting for a packet that holds a token."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import itertools
+import socket
+import struct
+import time
+from typing import Any
+
+from tests.lab.agent.sockets import family_of, receive, verdict_of
+
+ETH_P_ALL, ETH_P_ARP = 3, 0x0806
+SIOCGIFHWADDR = 0x8927
+BROADCAST = b"\xff" * 6
+
+_handles = itertools.count(1)
+_waiting: dict[int, tuple[socket.socket, bytes]] = {}
+_watching: dict[int, tuple[socket.socket, list[dict[str, Any]]]] = {}
+
+
+def open_link(protocol: int, nic: str | None = None) -> socket.socket:
+    """Return a packet socket for whole frames, on one NIC or on all."""
+    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+    opened.setblocking(False)
+    if nic:
+        opened.bind((nic, protocol))
+    return opened
+
+
+def mac_of(nic: str) -> bytes:
+    """Return a NIC's hardware address."""
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asked:
+        request = struct.pack("256s", nic.encode())
+        return fcntl.ioctl(asked.fileno(), SIOCGIFHWADDR, request)[18:24]
+
+
+async def arp(ip: str, nic: str = "eth0", source: str = "0.0.0.0", timeout: float = 0.5) -> dict[str, Any]:
+    """Ask who has an address; all that answer within the time, by MAC. From 0.0.0.0 it is a probe (RFC 5227)."""
+    ours, found, deadline = mac_of(nic), set(), time.monotonic() + timeout
+    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + ours + socket.inet_aton(source) + bytes(6) + socket.inet_aton(ip)
+    with contextlib.closing(open_link(ETH_P_ARP, nic)) as opened:
+        opened.send(BROADCAST + ours + struct.pack("!H", ETH_P_ARP) + body)
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                frame, _ = await receive(opened, left)
+            except TimeoutError:
+                break
+            seen = _read_arp(frame)
+            if seen["operation"] == "reply" and seen["sender"] == ip:
+                found.add(seen["mac"])
+    return {"verdict": "open" if found else "timeout", "macs": sorted(found)}
+
+
+def _read_arp(frame: bytes) -> dict[str, Any]:
+    operation = int.from_bytes(frame[20:22], "big")
+    return {
+        "operation": {1: "request", 2: "reply"}.get(operation, str(operation)),
+        "mac": frame[22:28].hex(":"),
+        "sender": socket.inet_ntoa(frame[28:32]),
+        "target": socket.inet_ntoa(frame[38:42]),
+        "time": time.monotonic(),
+    }
+
+
+async def start_arp_watch(nic: str = "eth0") -> dict[str, Any]:
+    """Note every ARP packet that this NIC sees from now on."""
+    opened = open_link(ETH_P_ARP, nic)
+    seen: list[dict[str, Any]] = []
+    handle = next(_handles)
+    _watching[handle] = (opened, seen)
+    asyncio.get_running_loop().add_reader(opened, lambda: seen.append(_read_arp(opened.recv(2048))))
+    return {"handle": handle}
+
+
+async def stop_arp_watch(handle: int) -> dict[str, Any]:
+    """Return the ARP packets seen, in order."""
+    opened, seen = _watching.pop(handle)
+    asyncio.get_running_loop().remove_reader(opened)
+    opened.close()
+    return {"seen": seen}
+
+
+async def send_raw(dst: str, protocol: int, payload: str, source: str | None = None) -> dict[str, Any]:
+    """Send one packet of an IP protocol by its number; ``payload`` is hexadecimal, the kernel writes the IP header.
+
+    It writes none for 0 and 255, which mean something else to it (raw(7)); for IPv4 they get one here.
+    """
+    content, opener = bytes.fromhex(payload), protocol
+    if protocol in (0, socket.IPPROTO_RAW):
+        content, opener = _ipv4_header(dst, protocol) + content, socket.IPPROTO_RAW
+    with contextlib.closing(socket.socket(family_of(dst), socket.SOCK_RAW, opener)) as opened:
+        opened.setblocking(False)
+        if source:
+            opened.bind((source, 0))
+        try:
+            await asyncio.get_running_loop().sock_sendto(opened, content, (dst, 0))
+        except OSError as error:
+            return verdict_of(error)
+    return {"verdict": "sent"}
+
+
+def _ipv4_header(dst: str, protocol: int) -> bytes:
+    """Return a header without what the kernel fills in: length, identification, source and checksum (raw(7))."""
+    return bytes([0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 0, 0, 0, 0]) + socket.inet_aton(dst)
+
+
+async def start_expecting(token: str) -> dict[str, Any]:
+    """Listen, from before this returns, for incoming packets that hold the hexadecimal token."""
+    handle = next(_handles)
+    _waiting[handle] = (open_link(ETH_P_ALL), bytes.fromhex(token))
+    return {"handle": handle}
+
+
+async def finish_expecting(handle: int, timeout: float = 0.5) -> dict[str, Any]:
+    """Wait for the packet, and say what it looked like when it arrived."""
+    opened, token = _waiting.pop(handle)
+    deadline = time.monotonic() + timeout
+    with contextlib.closing(opened):
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                frame, (_, _, direction, *_) = await receive(opened, left)
+            except TimeoutError:
+                break
+            if token in frame and direction != socket.PACKET_OUTGOING:
+                return {"verdict": "open", **_addresses(frame)}
+    return {"verdict": "timeout"}
+
+
+def _addresses(frame: bytes) -> dict[str, Any]:
+    """Return source, destination and protocol of an IP packet in an Ethernet frame."""
+    packet = frame[14:]
+    if packet[0] >> 4 == 6:
+        ends = (socket.inet_ntop(socket.AF_INET6, packet[i : i + 16]) for i in (8, 24))
+        return dict(zip(("seen_from", "seen_at"), ends, strict=True)) | {"protocol": packet[6]}
+    ends = (socket.inet_ntoa(packet[i : i + 4]) for i in (12, 16))
+    return dict(zip(("seen_from", "seen_at"), ends, strict=True)) | {"protocol": packet[9]}

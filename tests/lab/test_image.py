@@ -1,0 +1,71 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The image is built from the machine's own Debian sources, and from what the roles name."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BUILD = Path(__file__).resolve().parents[2] / "image" / "build"
+DEBIAN = """\
+Types: deb
+# a comment between fields
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+THIRD_PARTIES = (
+    "Types: deb\nURIs: https://js.example\nSuites: nodistro\nComponents: main\nSigned-By: /usr/share/keyrings/js.gpg",
+    "Types: deb\nURIs: https://pg.example\nSuites: bookworm-pgdg\nComponents: main",
+    "Types: deb\nURIs: https://containers.example\nSuites: bookworm\nComponents: stable",
+    "Types: deb\nURIs: https://pg.example\nSuites: bookworm\nComponents: main\nSigned-By: /etc/apt/keyrings/pg.gpg",
+    DEBIAN + "Enabled: no",
+)
+
+
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    loader = SourceFileLoader("image_build", str(BUILD))
+    spec = importlib.util.spec_from_loader("image_build", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_debian_stanzas_are_kept_and_third_parties_are_not(build: ModuleType) -> None:
+    kept = build.deb822_stanzas("\n\n".join((THIRD_PARTIES[0], DEBIAN, *THIRD_PARTIES[1:])))
+    assert [stanza.splitlines()[1] for stanza in kept] == ["URIs: http://mirror.example/debian"]
+
+
+def test_one_line_sources_become_stanzas(build: ModuleType) -> None:
+    text = """
+# deb http://mirror.example/debian bookworm main
+deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://mirror.example/debian bookworm main
+deb [signed-by=/etc/apt/keyrings/cloud.gpg] https://cloud.example/apt cloud-sdk main
+deb-src http://mirror.example/debian bookworm main
+deb http://mirror.example/security bookworm-security main contrib
+"""
+    assert build.one_line_sources(text) == [
+        "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg",
+        "Types: deb\nURIs: http://mirror.example/security\nSuites: bookworm-security\nComponents: main contrib",
+    ]
+
+
+def test_a_plugin_does_not_ask_for_provisioning_again_but_a_unit_does(build: ModuleType, tmp_path: Path) -> None:
+    plugin, unit = tmp_path / "plugins" / "a.py", tmp_path / "roles" / "system" / "files" / "systemd" / "a.service"
+    for path in (plugin, unit):
+        path.parent.mkdir(parents=True)
+        path.write_text("one")
+    before = build.provisioning_digest(tmp_path, "base")
+    plugin.write_text("two")
+    assert build.provisioning_digest(tmp_path, "base") == before
+    unit.write_text("two")
+    assert build.provisioning_digest(tmp_path, "base") != before

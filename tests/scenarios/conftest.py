@@ -1,0 +1,35 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Networks that the tests of a module share, each brought up once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.scenarios import networks, states, vpcs
+from tests.scenarios.networks import FIXTURES, Isolated
+from tests.scenarios.vpcs import Vpc
+
+
+@pytest.fixture(scope="module")
+def isolated() -> Iterator[Isolated]:
+    """Return the isolated network of the fixtures, with all its drops applied."""
+    with Lab("isolated") as lab:
+        network = networks.fixture_network(lab)
+        network.router.wait_boot()
+        network.router.replay(FIXTURES / "isolated")
+        yield network
+
+
+@pytest.fixture(scope="module")
+def vpc() -> Iterator[Vpc]:
+    """Return the VPC of the fixtures, with all its drops applied at once."""
+    with Lab("vpcs") as lab:
+        network = vpcs.vpc(lab)
+        network.router.wait_boot()
+        directory = FIXTURES / "vpc"
+        states.apply_together(network.router, "VR-all.cfg", directory, states.ordered(directory))
+        yield network

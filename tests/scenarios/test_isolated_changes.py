@@ -1,0 +1,219 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What goes on while a router changes: what is allowed before and after is not disturbed, what is revoked is cut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.lab.host import Host
+from tests.lab.lab import Lab
+from tests.lab.probes import Answer, PingStream, TcpStream, arp_probe, ask, icmp_ping, tcp
+from tests.scenarios import drops, networks, states
+from tests.scenarios.drops import Drop
+from tests.scenarios.networks import FIXTURES, INTERNET, Isolated
+
+DIRECTORY = FIXTURES / "isolated"
+MAC3 = "1e:00:07:00:00:30"
+MAC2 = "1e:00:07:00:00:20"
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Isolated]:
+    """Return the isolated network of the fixtures, all of it applied, and one more VM that no rule is about."""
+    with Lab("changes") as lab:
+        made = networks.fixture_network(lab)
+        plain = lab.host("plain", "guest", "10.7.0.99/24", gateway="10.7.0.1")
+        made.router.wait_boot()
+        states.apply_together(made.router, "VR-all.cfg", DIRECTORY, states.ordered(DIRECTORY))
+        yield Isolated(lab, made.router, {**made.vms, "plain": plain}, made.internet, made.gateways, made.management)
+
+
+# From whom, to which address and port; no port is a ping every 10 ms.
+STREAMS: dict[str, tuple[str, str, int | None]] = {
+    "source NAT": ("plain", INTERNET, 80),
+    "out by static NAT": ("db", INTERNET, 22),
+    "out, port 443": ("backup", INTERNET, 443),
+    "forward": (INTERNET, "192.0.2.20", 2222),
+    "forwarded range": (INTERNET, "192.0.2.20", 8001),
+    "second address": (INTERNET, "192.0.2.21", 80),
+    "static NAT, first subnet": (INTERNET, "192.0.2.22", 22),
+    "static NAT, second subnet": (INTERNET, "198.51.100.30", 22),
+    "hairpin": ("db", "192.0.2.22", 80),
+    "ping out": ("plain", INTERNET, None),
+    "ping in": (INTERNET, "192.0.2.22", None),
+}
+
+
+class Traffic:
+    """All streams of the table, from entering a with-block to its end."""
+
+    def __init__(self, network: Isolated) -> None:
+        self.network = network
+        self.streams: dict[str, PingStream | TcpStream] = {}
+
+    def __enter__(self) -> Traffic:
+        """Open every stream."""
+        self._stack = ExitStack()
+        for name, (source, target, port) in STREAMS.items():
+            host = self._host(source)
+            stream = PingStream(host, target) if port is None else TcpStream(host, target, port)
+            self.streams[name] = self._stack.enter_context(stream)
+        time.sleep(0.1)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Let the streams run for a moment after the change, then stop them."""
+        time.sleep(0.2)
+        self._stack.close()
+
+    def _host(self, name: str) -> Host:
+        return self.network.vms[name] if name in self.network.vms else self.network.internet[name]
+
+    @property
+    def disturbed(self) -> dict[str, str]:
+        """Return the streams that lost something, with what."""
+        found = {}
+        for name, stream in self.streams.items():
+            error = stream.error if isinstance(stream, TcpStream) else ""
+            assert stream.sent > 5, f"{name}: nothing was sent"
+            if stream.lost or error:
+                found[name] = f"{stream.lost} of {stream.sent} lost {error}"
+        return found
+
+
+def test_applying_again_disturbs_nothing(network: Isolated) -> None:
+    with Traffic(network) as traffic:
+        states.apply_together(network.router, "VR-again.cfg", DIRECTORY, states.ordered(DIRECTORY))
+        network.router.command(states.CONVERGE)
+    assert traffic.disturbed == {}
+
+
+NEW_VM = ("new", "02:07:00:00:00:77", "10.7.0.77")
+# A change, and what takes it back; neither concerns any of the streams.
+CHANGES: dict[str, tuple[Drop, Drop]] = {
+    "ingress rule": (
+        drops.ingress(801, "192.0.2.20", ports=(7000, 7009)),
+        drops.ingress(801, "192.0.2.20", ports=(7000, 7009), revoked=True),
+    ),
+    "egress rule": (drops.egress(802, "tcp", (7, 7)), drops.egress(802, "tcp", (7, 7), revoked=True)),
+    "forward": (
+        drops.forward("192.0.2.20", (7000, 7009), "10.7.0.12"),
+        drops.forward("192.0.2.20", (7000, 7009), "10.7.0.12", revoke=True),
+    ),
+    "address": (
+        drops.address("198.51.100.77", "198.51.100.1", MAC3, 3),
+        drops.address("198.51.100.77", "198.51.100.1", MAC3, 3, add=False),
+    ),
+    "VM": (drops.vm(*NEW_VM), drops.vm(*NEW_VM, remove=True)),
+    "alias": (drops.alias("10.7.77.1", 2), drops.alias("10.7.77.1", 2, revoke=True)),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_disturbs_nothing_that_it_is_not_about(network: Isolated, what: str) -> None:
+    done, undone = CHANGES[what]
+    with Traffic(network) as traffic:
+        network.router.drop(drops.named(f"{what.replace(' ', '_')}.done", 1), done)
+        network.router.drop(drops.named(f"{what.replace(' ', '_')}.undone", 1), undone)
+    assert traffic.disturbed == {}
+
+
+def test_static_nat_comes_and_goes_without_disturbing_others(network: Isolated) -> None:
+    address = drops.address("198.51.100.77", "198.51.100.1", MAC3, 3)
+    with Traffic(network) as traffic:
+        states.change(network.router, address, drops.static_nat("198.51.100.77", "10.7.0.77"))
+        released = drops.address("198.51.100.77", "198.51.100.1", MAC3, 3, add=False)
+        states.change(network.router, drops.static_nat("198.51.100.77", "10.7.0.77", revoke=True), released)
+    assert traffic.disturbed == {}
+
+
+FORWARD = ("192.0.2.20", (2222, 2222), "10.7.0.11", (22, 22))
+# What is revoked or denied, what gives it back, and the streams that it carried.
+CUTS: dict[str, tuple[Drop, Drop, set[str]]] = {
+    "forward": (drops.forward(*FORWARD, revoke=True), drops.forward(*FORWARD), {"forward"}),
+    "ingress rule": (
+        drops.ingress(31, "192.0.2.22", ports=(1, 65535), revoked=True),
+        drops.ingress(31, "192.0.2.22", ports=(1, 65535)),
+        {"static NAT, first subnet"},
+    ),
+    "one ICMP rule": (
+        drops.ingress(32, "192.0.2.22", "icmp", revoked=True),
+        drops.ingress(32, "192.0.2.22", "icmp"),
+        {"ping in"},
+    ),
+    "static NAT": (
+        drops.static_nat("198.51.100.30", "10.7.0.12", revoke=True),
+        drops.static_nat("198.51.100.30", "10.7.0.12"),
+        {"static NAT, second subnet", "out by static NAT"},
+    ),
+    "new egress rule": (
+        drops.egress(803, "tcp", (443, 443)),
+        drops.egress(803, "tcp", (443, 443), revoked=True),
+        {"out, port 443"},
+    ),
+    "address": (
+        drops.address("192.0.2.21", "192.0.2.1", MAC2, 2, add=False),
+        drops.address("192.0.2.21", "192.0.2.1", MAC2, 2),
+        {"second address"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CUTS)
+def test_what_is_revoked_is_cut_and_nothing_else(network: Isolated, what: str) -> None:
+    """B18: the running connections that are no longer allowed end, and all others lose not one packet."""
+    revoked, given, carried = CUTS[what]
+    before = states.state(network.router)
+    with Traffic(network) as traffic:
+        network.router.drop(drops.named(f"{what.replace(' ', '_')}.cut", 1), revoked)
+    network.router.drop(drops.named(f"{what.replace(' ', '_')}.given", 1), given)
+    assert set(traffic.disturbed) == carried, traffic.disturbed
+    states.assert_same(before, states.state(network.router))
+    with Traffic(network) as again:
+        pass
+    assert again.disturbed == {}
+
+
+def announcements(host: Host, handle: int, ip: str) -> list[str]:
+    """Return whom an address was announced to, in order; to itself is a gratuitous ARP."""
+    seen: list[Answer] = host.probe.call("arp_watched", handle=handle)["seen"]
+    return [packet["target"] for packet in seen if packet["sender"] == ip]
+
+
+def test_a_new_address_is_announced_once_and_a_released_one_is_silent(network: Isolated) -> None:
+    """D9, D11, D7: to all, and to the gateway; not again by another converge; afterwards nobody answers for it."""
+    gateway, ip = network.gateways["eth3"], "198.51.100.78"
+    mac = network.router.nics["eth3"][1]
+    watch = gateway.probe.call("arp_watch")["handle"]
+    network.router.drop(drops.named("address.announced", 1), drops.address(ip, "198.51.100.1", MAC3, 3))
+    assert announcements(gateway, watch, ip) == [ip, "198.51.100.1"]
+    assert arp_probe(gateway, ip) == [mac]
+    watch = gateway.probe.call("arp_watch")["handle"]
+    network.router.drop(drops.named("address.announced", 2), drops.address(ip, "198.51.100.1", MAC3, 3))
+    network.router.command(states.CONVERGE)
+    network.router.drop(drops.named("address.announced", 3), drops.address(ip, "198.51.100.1", MAC3, 3, add=False))
+    assert announcements(gateway, watch, ip) == []
+    assert arp_probe(gateway, ip) == []
+    assert arp_probe(gateway, "198.51.100.30") == [mac]
+
+
+def test_an_address_whose_gateway_is_absent_costs_no_time(network: Isolated) -> None:
+    """A4, A5: nobody waits for an answer, and "None" is no gateway."""
+    gateways = ("198.51.100.254", "None", "", "null")
+    for number, gateway in enumerate(gateways):
+        body = drops.address(f"198.51.100.8{number}", gateway, MAC3, 3)
+        network.router.drop(drops.named("address.gone", number), body)
+        assert states.record(network.router, drops.named("address.gone", number))["duration"] < 2
+    assert {f"198.51.100.8{number}/24" for number in range(4)} <= set(network.router.facts.addresses("eth3"))
+    released = [
+        drops.address(f"198.51.100.8{number}", gateway, MAC3, 3, add=False) for number, gateway in enumerate(gateways)
+    ]
+    states.change(network.router, *released)
+    assert network.router.facts.addresses("eth3") == ["198.51.100.30/24"]
+    assert ask(network.vms["db"], tcp(INTERNET, 22)).seen_from == "198.51.100.30"
+    assert icmp_ping(network.internet[INTERNET], "192.0.2.22")

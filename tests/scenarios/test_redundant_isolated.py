@@ -1,0 +1,336 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a pair of routers of an isolated network survives, and what it costs.
+
+CONNECTIONS and INTERVAL of the environment make it a bench: `CONNECTIONS=1000 INTERVAL=0.3 pytest -s …`
+prints the table.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.probes import arp_probe, dhcp_lease, dns_query
+from tests.lab.router import Router
+from tests.scenarios import pair as pairs
+from tests.scenarios.pair import GATEWAY, LOG, OWN, SOURCE_NAT, STATIC, Pair, is_up, status, wait_for
+from tests.scenarios.pair_traffic import Report, traffic
+
+CONNECTIONS = int(os.environ.get("CONNECTIONS", "120"))
+INTERVAL = float(os.environ.get("INTERVAL", "1"))
+DAEMONS = ("keepalived", "conntrackd", "cloudstack-redundancy")
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """Return a configured pair."""
+    with Lab("pair") as lab:
+        made = pairs.make(lab, INTERVAL)
+        for router in made.routers.values():
+            router.wait_boot()
+        made.settle()
+        pairs.configure(made)
+        made.settle()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[str]]:
+    """Collect a line per failure, and print them together."""
+    lines: list[str] = []
+    yield lines
+    print(f"\n{'failure':32} advert_int {INTERVAL:g} s", *lines, sep="\n")
+
+
+def kill(pair: Pair, router: Router) -> AbstractContextManager[None]:
+    """Kill keepalived with all its processes."""
+    router.exec("pkill", "-KILL", "keepalived")
+    return nullcontext()
+
+
+def hand_over(pair: Pair, router: Router) -> AbstractContextManager[None]:
+    """Stop the elector in good order, as before a reboot."""
+    router.exec("systemctl", "stop", "keepalived")
+    return nullcontext()
+
+
+class Cut:
+    """Cut cables of the primary until the block ends."""
+
+    def __init__(self, *nics: str) -> None:
+        self.nics = nics
+
+    def __call__(self, pair: Pair, router: Router) -> AbstractContextManager[None]:
+        return _Cables(pair, router, self.nics)
+
+
+class _Cables:
+    def __init__(self, pair: Pair, router: Router, nics: tuple[str, ...]) -> None:
+        self.pair, self.router, self.nics = pair, router, nics
+
+    def __enter__(self) -> None:
+        for nic in self.nics:
+            self.pair.cable(self.router, nic, plugged=False)
+
+    def __exit__(self, *_error: object) -> None:
+        for nic in self.nics:
+            self.pair.cable(self.router, nic, plugged=True)
+
+
+class _Power:
+    def __init__(self, pair: Pair, router: Router) -> None:
+        self.router = router
+
+    def __enter__(self) -> None:
+        self.router.power_off()
+
+    def __exit__(self, *_error: object) -> None:
+        self.router.start()
+        self.router.wait_boot()
+
+
+FAILURES: dict[str, tuple[Callable[[Pair, Router], AbstractContextManager[None]], float | None]] = {
+    "planned handover": (hand_over, 0.1),
+    "keepalived killed": (kill, None),
+    "guest cable cut": (Cut("eth0"), None),
+    "guest and public cables cut": (Cut("eth0", "eth2", "eth3"), None),
+    "power lost": (_Power, None),
+}
+"""What happens to the primary, and the longest gap allowed in seconds (None: that of an election)."""
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_no_connection_is_lost(pair: Pair, table: list[str], failure: str) -> None:
+    """C7, C8, N4, N6: another router takes over within the time of an election, and knows every connection."""
+    happen, bound = FAILURES[failure]
+    pair.settle()
+    old, new = pair.primary, pair.backup
+    with traffic(pair, CONNECTIONS) as report:
+        time.sleep(0.5)
+        with happen(pair, old):
+            wait_for(lambda: status(new) == "PRIMARY", pair.bound + 5, f"{failure}: {new.name} primary")
+            time.sleep(1)
+            assert pair.owners() == [new.name], failure
+    table.append(f"{failure:32} {report}")
+    check(report, bound or pair.bound)
+    pair.settle()
+    assert pair.primary is new, "no preemption: the one that took over stays primary"
+
+
+def check(report: Report, bound: float) -> None:
+    """Want every connection alive and no longer gap."""
+    assert report.broken == ()
+    assert report.gap <= bound
+    assert report.connections == CONNECTIONS
+
+
+def test_a_public_cable_is_missed_by_the_watchdog(pair: Pair, table: list[str]) -> None:
+    """Nobody but the watchdog can see it: the link of VRRP is well."""
+    pair.settle()
+    old, new = pair.primary, pair.backup
+    time.sleep(16)  # a new primary keeps the job for 15 s
+    with traffic(pair, CONNECTIONS) as report, _Cables(pair, old, ("eth2",)):
+        wait_for(lambda: status(new) == "PRIMARY", 10, "the other primary")
+        time.sleep(1)
+    table.append(f"{'public cable cut':32} {report}")
+    check(report, 10)
+    assert "giving way: no carrier on eth2" in old.exec("cat", LOG).stdout
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.5])
+def test_a_short_freeze_is_no_failover(pair: Pair, table: list[str], seconds: float) -> None:
+    """C7: live migration stops a router for a moment."""
+    if seconds >= 3 * pair.interval:
+        pytest.skip("longer than three intervals")
+    pair.settle()
+    primary = pair.primary
+    with traffic(pair, CONNECTIONS) as report:
+        with pair.frozen(primary):
+            time.sleep(seconds)
+        time.sleep(1)
+    table.append(f"{f'freeze of {seconds:g} s':32} {report}")
+    assert report.broken == ()
+    assert pair.primary is primary
+
+
+def test_a_long_freeze_ends_with_one_primary(pair: Pair, table: list[str]) -> None:
+    """The one that wakes up believes to be primary still."""
+    pair.settle()
+    old = pair.primary
+    with traffic(pair, CONNECTIONS) as report:
+        with pair.frozen(old):
+            time.sleep(4 * pair.interval + 1)
+        healed = wait_for(lambda: len(pair.owners()) == 1, 3 * pair.interval + 1, "one owner again")
+        time.sleep(2)
+    table.append(f"{f'freeze of {4 * pair.interval + 1:g} s':32} {report}, one owner after {healed:.1f} s")
+    pair.settle()
+    assert report.broken == ()
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.3, 0.5])
+def test_lossy_link(pair: Pair, table: list[str], loss: float) -> None:
+    """Lost advertisements may make an election, never a lost connection or two primaries that stay."""
+    pair.settle()
+    with traffic(pair, CONNECTIONS) as report, pair.partition(loss):
+        time.sleep(10)
+    table.append(f"{f'{loss:.0%} of VRRP and sync lost':32} {report}")
+    pair.settle(timeout=15)
+    assert report.broken == ()
+
+
+def test_partition_is_reported_and_heals(pair: Pair, table: list[str]) -> None:
+    """C1, C3, N5: two primaries for as long as they cannot hear each other, and three intervals longer at most."""
+    pair.settle()
+    before = {name: pairs.transitions(router) for name, router in pair.routers.items()}
+    with pair.partition():
+        wait_for(lambda: list(pair.states().values()) == ["PRIMARY"] * 2, 4 * pair.interval + 3, "two primaries")
+    healed = wait_for(lambda: len(pair.owners()) == 1, 3 * pair.interval + 1, "one owner again")
+    table.append(f"{'partition, then healed':32} one owner after {healed:.1f} s")
+    pair.settle()
+    after = {name: pairs.transitions(router) for name, router in pair.routers.items()}
+    assert sum(after.values()) - sum(before.values()) == 2, "one became primary, one gave way, no more"
+
+
+@pytest.mark.parametrize(
+    "order",
+    ["both at once", "one by one", "primary reboots", "backup reboots", "both lose power", "elector restarts on both"],
+)
+def test_every_start_ends_with_one_primary(pair: Pair, table: list[str], order: str) -> None:
+    """C6: BACKUP/BACKUP and PRIMARY/PRIMARY after stops, starts and reboots."""
+    pair.settle()
+    routers = list(pair.routers.values())
+    if order in ("both at once", "both lose power", "one by one"):
+        for router in routers:
+            (router.stop if order == "both at once" else router.power_off)()
+        for router in routers:
+            router.start()
+            if order == "one by one":
+                router.wait_boot()
+                pair.settle(("BACKUP", "PRIMARY")[-len(pair.states()) :])
+        for router in routers:
+            router.wait_boot()
+    elif order == "elector restarts on both":
+        for router in routers:
+            router.exec("systemctl", "restart", "keepalived")
+    else:
+        (pair.primary if order == "primary reboots" else pair.backup).reboot()
+    took = pair.settle()
+    table.append(f"{order:32} {pair.states()} after {took:.1f} s")
+    assert len(pair.owners("eth2")) == len(pair.owners("eth3")) == 1
+    assert pair.owners() == [pair.primary.name]
+
+
+def routing(router: Router) -> tuple[str, str]:
+    """Return all routes and rules."""
+    routes, rules = (("-4", "route", "show", "table", "all"), ("-4", "rule", "show"))
+    return router.exec("ip", *routes).stdout, router.exec("ip", *rules).stdout
+
+
+def test_routes_after_failover_are_those_after_boot(pair: Pair) -> None:
+    """C9, byte for byte."""
+    pair.settle()
+    primary, backup = pair.primary, pair.backup
+    idle = routing(backup)
+    hand_over(pair, primary)
+    wait_for(lambda: status(backup) == "PRIMARY", 5, "handover")
+    primary.exec("systemctl", "start", "keepalived")
+    pair.settle()
+    taken_over = routing(backup)
+    assert routing(primary)[0] != taken_over[0]
+    assert routing(primary)[1] == idle[1]
+    # The same router, as primary from its boot on.
+    primary.power_off()
+    backup.reboot()
+    pair.settle(("PRIMARY",))
+    assert routing(backup) == taken_over
+    primary.start()
+    primary.wait_boot()
+    pair.settle()
+
+
+def test_a_backup_stays_a_backup_whatever_is_converged(pair: Pair) -> None:
+    """C18, C13: links down, no route through them, services stopped, and nothing announced."""
+    backup = pair.backup
+    backup.command("configure.py")
+    assert not is_up(backup, "eth2")
+    assert not is_up(backup, "eth3")
+    assert "default" not in backup.exec("ip", "route").stdout
+    assert backup.facts.unit("dnsmasq.service")["ActiveState"] == "inactive"
+    assert GATEWAY not in " ".join(backup.facts.addresses("eth0"))
+    assert arp_probe(pair.vms["web"], GATEWAY) == [pair.lab.mac(f"{pair.primary.name}.guest")]
+
+
+def test_drops_touch_no_daemon_and_no_packet(pair: Pair) -> None:
+    """C5: a rule, a VM and a forward cost neither an election nor a restart."""
+    pair.settle()
+    before = {name: [pairs.started(router, unit) for unit in DAEMONS] for name, router in pair.routers.items()}
+    elections = {name: pairs.transitions(router) for name, router in pair.routers.items()}
+    with traffic(pair) as report:
+        for router in pair.routers.values():
+            router.drop("forwarding_rules.json.a", {"rules": [pairs.forward(2223)], "type": "forwardrules"})
+            router.drop(
+                "forwarding_rules.json.b", {"rules": [pairs.forward(2223, revoke=True)], "type": "forwardrules"}
+            )
+            router.drop("vm_dhcp_entry.json.new", pairs.dhcp_entry("new", "10.1.1.99", "02:01:00:00:00:63"))
+            router.drop(
+                "vm_dhcp_entry.json.old", pairs.dhcp_entry("new", "10.1.1.99", "02:01:00:00:00:63", remove=True)
+            )
+    assert report.lost == 0
+    assert before == {name: [pairs.started(router, unit) for unit in DAEMONS] for name, router in pair.routers.items()}
+    assert elections == {name: pairs.transitions(router) for name, router in pair.routers.items()}
+
+
+def test_configurations_of_the_pair_agree(pair: Pair) -> None:
+    """C1, C2: the same addresses, the same id; apart from the own address and name nothing differs."""
+    texts = [
+        router.exec("cat", "/etc/keepalived/keepalived.conf")
+        .stdout.replace(OWN[name], "own")
+        .replace(f"10{name[1]}", "n")
+        for name, router in pair.routers.items()
+    ]
+    assert texts[0] == texts[1]
+    assert texts[0].count("vrrp_instance") == 1
+    assert "auth" not in texts[0], "VRRP version 3 has no authentication, and AH's counters made two primaries (N5)"
+
+
+def test_vms_find_their_services_on_both_addresses(pair: Pair) -> None:
+    """C11, C12: the gateway address is what the clients are told, the router's own answers too."""
+    pair.settle()
+    web = pair.vms["web"]
+    lease = dhcp_lease(web)
+    assert lease is not None
+    assert lease["address"] == "10.1.1.11"
+    for server in (GATEWAY, OWN[pair.primary.name]):
+        assert dns_query(web, server, "web.lab.internal").extra["answers"], server
+
+
+@pytest.mark.parametrize("daemon", ["keepalived", "conntrackd"])
+def test_watchdog_brings_a_stopped_daemon_back(pair: Pair, daemon: str) -> None:
+    """N4: also one that an operator stopped."""
+    pair.settle()
+    backup = pair.backup
+    backup.exec("systemctl", "stop", daemon)
+    took = wait_for(lambda: pairs.active(backup, daemon), 10, f"{daemon} back")
+    assert took < 10
+    assert f"{daemon} is not running" in backup.exec("cat", LOG).stdout
+    pair.settle()
+
+
+def test_new_public_owner_is_known_to_the_gateway_at_once(pair: Pair) -> None:
+    """C8, D9: the second public NIC has another MAC on each router."""
+    pair.settle()
+    old, new = pair.primary, pair.backup
+    hand_over(pair, old)
+    wait_for(lambda: status(new) == "PRIMARY", 5, "handover")
+    gateway = pair.lab.hosts["gateway2"]
+    wanted = pairs.public_mac(new.name, pairs.SUBNETS[1])
+    wait_for(lambda: wanted in gateway.ip("neigh", "show", "198.51.100.20"), 2, "the new MAC")
+    old.exec("systemctl", "start", "keepalived")
+    pair.settle()
+    assert arp_probe(pair.lab.hosts["gateway1"], SOURCE_NAT) == arp_probe(pair.lab.hosts["gateway1"], STATIC)

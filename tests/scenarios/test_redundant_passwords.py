@@ -1,0 +1,86 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Passwords and metadata of a redundant pair: C11, C13 and C14."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.host import Host
+from tests.lab.lab import Lab
+from tests.scenarios import pair as pairs
+from tests.scenarios.drops import named
+from tests.scenarios.pair import GATEWAY, OWN, VMS, Pair, wait_for
+from tests.scenarios.shared import data, password
+
+WAITING = "/var/lib/cloudstack-passwords/waiting"
+VM = "web"
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with Lab("pair-passwords") as lab:
+        made = pairs.make(lab)
+        for router in made.routers.values():
+            router.wait_boot()
+        made.settle()
+        pairs.configure(made)
+        made.settle()
+        yield made
+
+
+def ask(vm: Host, server: str, word: str) -> str:
+    """Return the answer of a password server, empty when it gives none."""
+    url = f"http://{server}:8080/"
+    return vm.run("curl", "-s", "-m", "3", "-H", f"DomU_Request: {word}", url, check=False).stdout
+
+
+def store(pair: Pair, number: int, text: str) -> None:
+    """Send a password to both routers, as the management server does."""
+    for router in pair.routers.values():
+        router.drop(named("vm_password", number), password(VMS[VM], text))
+
+
+def waits(pair: Pair) -> list[str]:
+    """Return the routers on which a password waits for the VM."""
+    return [name for name, router in pair.routers.items() if VMS[VM] in router.exec("ls", WAITING).stdout]
+
+
+def test_metadata_is_served_on_the_shared_address_and_the_primarys_own(pair: Pair) -> None:
+    """C11, C12."""
+    for router in pair.routers.values():
+        router.drop(named("vm_metadata", 800), data(VMS[VM], b"x", vm_id="42"))
+    for server in (GATEWAY, OWN[pair.primary.name]):
+        assert pair.vms[VM].run("curl", "-s", "-m", "3", f"http://{server}/latest/vm-id").stdout == "42"
+
+
+def test_a_consumed_password_stays_so_after_a_failover(pair: Pair) -> None:
+    """C13: the backup stores and does not serve; C14: what the VM has, neither router hands out again."""
+    vm = pair.vms[VM]
+    store(pair, 900, "first")
+    assert waits(pair) == ["r1", "r2"]
+    assert ask(vm, OWN[pair.backup.name], "send_my_password") == ""
+    assert ask(vm, OWN[pair.primary.name], "send_my_password") == "first"
+    assert ask(vm, GATEWAY, "send_my_password") == "first"
+    assert ask(vm, GATEWAY, "saved_password") == "saved_password"
+    wait_for(lambda: waits(pair) == [], 5, "the news of a consumed password")
+    before = pair.primary.name
+    pair.primary.exec("systemctl", "stop", "keepalived")
+    wait_for(lambda: ask(vm, GATEWAY, "send_my_password") == "saved_password", 15, "the new primary's answer")
+    pair.routers[before].exec("systemctl", "start", "keepalived")
+    pair.settle()
+    assert pair.primary.name != before
+
+
+def test_a_router_that_was_down_hears_of_it_later(pair: Pair) -> None:
+    store(pair, 901, "second")
+    pair.backup.exec("systemctl", "stop", "cloudstack-passwords")
+    vm = pair.vms[VM]
+    assert ask(vm, GATEWAY, "send_my_password") == "second"
+    assert ask(vm, GATEWAY, "saved_password") == "saved_password"
+    assert waits(pair) == [pair.backup.name]
+    pair.backup.exec("systemctl", "start", "cloudstack-passwords")
+    pair.primary.exec("systemctl", "restart", "cloudstack-passwords")
+    wait_for(lambda: waits(pair) == [], 5, "the news told again")

@@ -1,0 +1,118 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The resident parent: the same results with it, without it, and while it is being killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.bench import drops
+from tests.lab.lab import Lab
+from tests.lab.router import Router
+
+UNIT = "cloudstack-converge.service"
+SOCKET = "cloudstack-converge.socket"
+MEMORY_LIMIT = 80 * 1024
+"""KiB."""
+
+
+@pytest.fixture(scope="module")
+def router() -> Iterator[Router]:
+    with Lab("parent") as lab:
+        for segment in ("guest", "control", "public"):
+            lab.segment(segment)
+        nics = {"eth0": ("guest", lab.mac("eth0")), "eth1": ("control", lab.mac("eth1"))}
+        made = lab.router("r1", drops.CMDLINE, {**nics, "eth2": ("public", drops.PUBLIC_MAC)})
+        made.wait_boot()
+        made.drop(drops.name("ip_associations.json"), drops.public_addresses(3))
+        yield made
+
+
+def pid(router: Router) -> int:
+    """Wait until the parent has loaded everything, and return its PID."""
+    for _attempt in range(100):
+        found = int(router.facts.unit(UNIT)["MainPID"])
+        if found and "PLAY RECAP" in router.exec("journalctl", "--no-pager", f"_PID={found}").stdout:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{UNIT} is not ready: {router.facts.journal('--unit', UNIT)}")
+
+
+def test_the_parent_converges_and_stays_small(router: Router) -> None:
+    parent = pid(router)
+    answer = router.drop(drops.name("vm_dhcp_entry.json"), drops.dhcp_entry(1))
+    assert "dhcp_dns" in answer.stdout
+    assert pid(router) == parent
+    status = router.read(f"/proc/{parent}/status")
+    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    assert resident <= MEMORY_LIMIT
+
+
+def test_a_failed_drop_says_the_same_with_and_without_the_parent(router: Router) -> None:
+    def attempt() -> tuple[int, str, str]:
+        wrong: dict[str, Any] = drops.dhcp_entry(2) | {"mac_address": "02:09:00:00"}
+        answer = router.drop("vm_dhcp_entry.json.wrong", wrong, check=False)
+        return answer.returncode, answer.stdout, answer.stderr
+
+    pid(router)
+    warm = attempt()
+    router.exec("systemctl", "stop", SOCKET, UNIT)
+    cold = attempt()
+    router.exec("systemctl", "start", SOCKET, UNIT)
+    assert warm == cold
+    assert warm[0] == 1
+
+
+def test_variables_of_one_drop_do_not_reach_the_next(router: Router) -> None:
+    """Each child starts from the memory of before the first request."""
+    pid(router)
+    names = [drops.name("vm_dhcp_entry.json") for _number in range(3)]
+    for number, name in enumerate(names):
+        router.drop(name, drops.dhcp_entry(10 + number))
+    for name in names:
+        assert json.loads(router.read(f"/var/lib/cloudstack/results/{name}.json"))["name"] == name
+    assert "no change" in router.command("configure.py monitor_service.json").stdout
+
+
+@pytest.mark.parametrize("signal", ["KILL", "STOP"])
+def test_a_parent_that_is_dead_or_stuck_costs_time_only(router: Router, signal: str) -> None:
+    parent = pid(router)
+    router.exec("kill", f"-{signal}", str(parent))
+    answer = router.drop(drops.name("vm_dhcp_entry.json"), drops.dhcp_entry(20))
+    assert answer.returncode == 0
+    if signal == "STOP":
+        router.exec("kill", "-KILL", str(parent))
+    assert pid(router) != parent
+
+
+def test_a_changed_collection_is_taken_up(router: Router) -> None:
+    parent = pid(router)
+    playbook = "/usr/share/ansible/collections/ansible_collections/cloudstack/virtual_router/playbooks/converge.yml"
+    router.exec("touch", playbook)
+    assert router.command("configure.py monitor_service.json").returncode == 0
+    router.command("configure.py monitor_service.json")
+    assert pid(router) != parent
+
+
+def test_killing_the_converge_at_any_time_loses_nothing(router: Router) -> None:
+    """The child is killed at ten instants; the drop is taken by the cold run, whole."""
+    for number in range(10):
+        pid(router)
+        name = drops.name("vm_dhcp_entry.json")
+        router.send(name, drops.dhcp_entry(100 + number))
+        delay = 0.02 * number
+        command = (
+            f"/opt/cloud/bin/update_config.py {name} & client=$!; sleep {delay};"
+            f" pkill -KILL -P $(systemctl show -P MainPID {UNIT}); wait $client"
+        )
+        router.shell(command, check=False)
+        if not router.exists(f"/var/cache/cloud/processed/{name}.gz"):
+            router.command(f"update_config.py {name}")
+        hosts = router.read("/etc/dnsmasq.cloudstack/dhcp-hosts")
+        assert drops.vm_address(100 + number) in hosts
+    assert "no change" in router.command("configure.py monitor_service.json").stdout

@@ -1,0 +1,201 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The same playbook in three ways: by the router's own command, by ansible-pull, from a control node over ssh."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.access import private_key, public_key
+from tests.lab.lab import Lab
+from tests.lab.probes import ROOT
+from tests.lab.router import CACHE, Router
+from tests.scenarios import drops, states
+from tests.scenarios.networks import FIXTURE_SUBNETS, FIXTURES
+
+DIRECTORY = FIXTURES / "isolated"
+AGGREGATE = f"{CACHE}/VR-ways.cfg"
+COLLECTIONS = "/usr/share/ansible/collections"
+PULLED = "/var/lib/ansible/pull"
+PARTS = ("galaxy.yml", "meta", "playbooks", "plugins", "roles", "templates")
+CONTROL = "169.254.7.7"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Return a lab with the wires of the fixtures' isolated network and a host on the control network."""
+    with Lab("ways") as made:
+        for segment in ("guest", "control", *(subnet.nic for subnet in FIXTURE_SUBNETS)):
+            made.segment(segment)
+        made.host("management", "control", "169.254.0.1/16")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory of collections in which this checkout is found."""
+    path = tmp_path_factory.mktemp("collections")
+    (path / "ansible_collections/cloudstack").mkdir(parents=True)
+    (path / "ansible_collections/cloudstack/virtual_router").symlink_to(ROOT)
+    return path
+
+
+def new_router(lab: Lab, name: str) -> Router:
+    """Return a booted router of its own, in place of the one before, with the aggregate in its inbox."""
+    for earlier in lab.routers.values():
+        earlier.stop()
+    key = base64.b64encode(public_key(lab.name)).decode()
+    cmdline = (DIRECTORY / "cmdline.txt").read_text(encoding="utf-8") + f" authorized_key={key}"
+    nics = {"eth0": ("guest", lab.mac("guest")), "eth1": ("control", lab.mac("control"))}
+    router = lab.router(name, cmdline, nics | {subnet.nic: (subnet.nic, subnet.mac) for subnet in FIXTURE_SUBNETS})
+    router.wait_boot()
+    bodies = [(drop.split("-", 1)[1], (DIRECTORY / drop).read_bytes()) for drop in states.ordered(DIRECTORY)]
+    router.put(AGGREGATE, states.aggregate(bodies))
+    return router
+
+
+def by_command(router: Router, _collections: Path) -> None:
+    """Do as the management server does."""
+    router.command(f"vr_cfg.sh -c {AGGREGATE}")
+
+
+def by_pull(router: Router, _collections: Path) -> None:
+    """Run ansible-pull as README.md says; the collection that is installed is put aside: the repository's is used."""
+    router.exec("mkdir", "-p", "/srv/repository")
+    router.exec("tar", "-xf", "-", "-C", "/srv/repository", stdin=_archive())
+    author = "-c user.name=lab -c user.email=lab@localhost"
+    router.shell(f"cd /srv/repository && git init -q && git add . && git {author} commit -q -m Collection")
+    router.exec("mv", COLLECTIONS, f"{COLLECTIONS}.aside")
+    try:
+        router.shell(
+            f"ANSIBLE_COLLECTIONS_PATH={PULLED} /opt/cloudstack/venv/bin/ansible-pull -U /srv/repository"
+            f" -d {PULLED}/ansible_collections/cloudstack/virtual_router -i localhost,"
+            f" -e vr_aggregate={AGGREGATE} playbooks/local.yml",
+            timeout=120,
+        )
+    finally:
+        router.exec("mv", f"{COLLECTIONS}.aside", COLLECTIONS)
+
+
+def _archive() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for part in PARTS:
+            archive.add(ROOT / part, part, filter=lambda member: None if "__pycache__" in member.name else member)
+    return buffer.getvalue()
+
+
+def from_control_node(router: Router, collections: Path) -> None:
+    """Run the playbook elsewhere: modules are sent to the router's own sshd, on the control network, port 3922."""
+    played = play_over_ssh(router, collections, "-e", f"vr_aggregate={AGGREGATE}")
+    assert played.returncode == 0, played.stdout + played.stderr
+
+
+def play_over_ssh(router: Router, collections: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the converge on the management host; the key is the one of the boot arguments."""
+    inventory = collections / "inventory.json"
+    common = "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+    variables = {
+        "ansible_host": CONTROL,
+        "ansible_port": 3922,
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(private_key(router.lab.name)),
+        "ansible_ssh_common_args": common,
+        "ansible_python_interpreter": "/opt/cloudstack/venv/bin/python",
+    }
+    inventory.write_text(json.dumps({"routers": {"hosts": {router.name: variables}}}), encoding="utf-8")
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "cloudstack.virtual_router.converge"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(collections),
+        "LANG": "C.UTF-8",
+        "ANSIBLE_COLLECTIONS_PATH": str(collections),
+    }
+    enter = ["ip", "netns", "exec", router.lab.hosts["management"].namespace]
+    return subprocess.run(
+        [*enter, *command, "-i", str(inventory), *words],
+        env=environment,
+        cwd=collections,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+WAYS: dict[str, Callable[[Router, Path], None]] = {
+    "command": by_command,
+    "pull": by_pull,
+    "control-node": from_control_node,
+}
+
+
+@pytest.fixture(scope="module")
+def states_by_way(lab: Lab, collections: Path) -> dict[str, list[str]]:
+    """Return what each way makes of a new router; the router of the last one stays on."""
+    found = {}
+    for name, way in WAYS.items():
+        router = new_router(lab, name)
+        way(router, collections)
+        found[name] = states.state(router) + sorted(states.databags(router))
+        record = states.record(router, "VR-ways.cfg")
+        assert record["rc"] == 0, record
+        assert not router.exists(AGGREGATE)
+        assert router.exists(f"{CACHE}/processed/VR-ways.cfg.gz")
+        assert states.repaired(router) == [], f"{name}: a converge by the router's own command finds something to do"
+    return found
+
+
+@pytest.mark.parametrize("way", ["pull", "control-node"])
+def test_every_way_makes_the_same_router(states_by_way: dict[str, list[str]], way: str) -> None:
+    assert any("192.0.2.22 : jump" in line for line in states_by_way["command"])
+    states.assert_same(states_by_way["command"], states_by_way[way])
+
+
+def test_a_refused_drop_over_ssh_changes_nothing(
+    lab: Lab, collections: Path, states_by_way: dict[str, list[str]]
+) -> None:
+    """The way back, and the record of the failure, work without the in-process path as well."""
+    router = lab.routers["control-node"]
+    before, databags = states.state(router), states.databags(router)
+    router.send("wrong.json", drops.ingress(900, "192.0.2.20", ports=(1, 70000)))
+    played = play_over_ssh(router, collections, "-e", '{"vr_drops": ["wrong.json"]}')
+    assert played.returncode != 0
+    assert "70000" in played.stdout
+    assert router.exists(f"{CACHE}/failed/wrong.json.reason")
+    states.assert_same(before, states.state(router))
+    assert states.databags(router) == databags
+
+
+def test_check_and_diff_show_the_change_and_change_nothing(
+    lab: Lab, collections: Path, states_by_way: dict[str, list[str]]
+) -> None:
+    router = lab.routers["control-node"]
+    before = router.facts.snapshot((*states.WATCHED, "/var/lib/cloudstack", "/var/cache/cloud"), states.DAEMONS)
+    live = states.network(router)
+    router.send("rule.json", drops.ingress(901, "192.0.2.20", ports=(7000, 7009)))
+    router.send("vm.json", drops.vm("new", "02:07:00:00:00:77", "10.7.0.77"))
+    shown = router.command("update_config.py --check --diff rule.json").stdout
+    assert [line for line in shown.splitlines() if line.startswith("+") and "7000-7009" in line], shown
+    shown = router.command("update_config.py --check --diff vm.json").stdout
+    assert [line for line in shown.splitlines() if line.startswith("+02:07:00:00:00:77")], shown
+    over_ssh = play_over_ssh(router, collections, "--check", "--diff", "-e", '{"vr_drops": ["rule.json"]}')
+    assert over_ssh.returncode == 0, over_ssh.stdout + over_ssh.stderr
+    assert [line for line in over_ssh.stdout.splitlines() if line.startswith("+") and "7000-7009" in line]
+    wrong = router.drop("bad.json", drops.ingress(902, "192.0.2.20", ports=(1, 70000)), options="--check", check=False)
+    assert wrong.returncode == 1
+    assert "70000" in wrong.stderr
+    router.shell(f"rm {CACHE}/rule.json {CACHE}/vm.json {CACHE}/bad.json")
+    after = router.facts.snapshot((*states.WATCHED, "/var/lib/cloudstack", "/var/cache/cloud"), states.DAEMONS)
+    assert after == before
+    assert states.network(router) == live

@@ -1,0 +1,274 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import converge, execute
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns, tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import CutFlows
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
+    Effect,
+    File,
+    IpBatch,
+    LoadRuleset,
+    ReleaseLease,
+    Run,
+    SetKnob,
+    SetRootPassword,
+    Step,
+    WriteFile,
+)
+from tests.golden.cases import renderer
+from tests.unit.plan.samples import CLIENT, FIRST, isolated, rule, rules
+
+
+@dataclass
+class Commands:
+    """Stand in for a Runner: remember what is run, answer by the first words, and refuse what is told to fail."""
+
+    answers: dict[str, str] = field(default_factory=dict)
+    failing: dict[str, str] = field(default_factory=dict)
+    run: list[tuple[str, str | None]] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def __call__(self, argv: Sequence[str], stdin: str | None = None, check: bool = True) -> str:
+        line = " ".join(argv)
+        self.run.append((line, stdin))
+        for start, said in self.failing.items():
+            if line.startswith(start):
+                raise CommandError(argv, 1, said)
+        return next((said for start, said in self.answers.items() if line.startswith(start)), "")
+
+    def log(self, line: str) -> None:
+        """Remember a line of the log."""
+        self.logged.append(line)
+
+    @property
+    def lines(self) -> list[str]:
+        """Return the commands without what was fed to them."""
+        return [line for line, _stdin in self.run]
+
+
+def system(commands: Commands) -> System:
+    """Return a system that runs nothing."""
+    stand_in: Any = commands
+    return System(renderer(), stand_in)
+
+
+LOAD = LoadRuleset("cloudstack", "table inet cloudstack {\n}\n", None, "test", "delete counter x\n")
+
+
+@pytest.fixture(autouse=True)
+def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the digests of rulesets in a directory of the test."""
+    monkeypatch.setattr(tables, "DIRECTORY", str(tmp_path / "nftables"))
+
+
+def test_check_asks_the_daemons_and_changes_nothing(tmp_path: Path) -> None:
+    """The candidate is beside the file while it is judged, and gone afterwards."""
+    commands = Commands()
+    target = tmp_path / "dnsmasq.conf"
+    file = File(str(target), "text", checker=("dnsmasq", "--test", "--conf-file={}"), effect=Effect.RESTART)
+    execute.check([LOAD, WriteFile(file, None), Run(("reboot",), "never run by a check")], system(commands))
+    assert commands.run == [
+        ("nft --check --file -", LOAD.text + LOAD.cleanup),
+        (f"dnsmasq --test --conf-file={target}.new", None),
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["nft --check", "dnsmasq"])
+def test_check_passes_a_refusal_on(tmp_path: Path, command: str) -> None:
+    """With the daemon's own words, and without leaving the candidate (B11)."""
+    file = File(str(tmp_path / "dnsmasq.conf"), "text", checker=("dnsmasq", "--test", "{}"))
+    with pytest.raises(CommandError, match="bad option at line 3"):
+        execute.check([LOAD, WriteFile(file, None)], system(Commands(failing={command: "bad option at line 3"})))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_apply_carries_the_steps_out_in_order(tmp_path: Path) -> None:
+    commands = Commands()
+    knob = tmp_path / "knob"
+    knob.write_text("0")
+    steps: list[Step] = [
+        SetKnob(str(knob), "1", "0"),
+        IpBatch(("link set dev eth0 up", "addr add 10.1.1.1/24 dev eth0")),
+        WriteFile(File(str(tmp_path / "file"), "text"), None),
+        Run(("systemctl", "start", "dnsmasq.service"), "start dnsmasq"),
+    ]
+    execute.apply(steps, system(commands))
+    assert commands.run == [
+        ("ip -batch -", "link set dev eth0 up\naddr add 10.1.1.1/24 dev eth0\n"),
+        ("systemctl start dnsmasq.service", None),
+    ]
+    assert (knob.read_text(), (tmp_path / "file").read_text()) == ("1", "text")
+    assert "ip link set dev eth0 up" in commands.logged, "as an operator would type it"
+
+
+def test_apply_ends_at_the_first_failure(tmp_path: Path) -> None:
+    """What follows is not done: the way back starts from there."""
+    commands = Commands(failing={"ip": "RTNETLINK answers: File exists"})
+    steps: list[Step] = [
+        Run(("first",), "first"),
+        IpBatch(("addr add 10.1.1.1/24 dev eth0",)),
+        WriteFile(File(str(tmp_path / "file"), "text"), None),
+    ]
+    with pytest.raises(CommandError, match="File exists"):
+        execute.apply(steps, system(commands))
+    assert commands.lines == ["first", "ip -batch -"]
+    assert not (tmp_path / "file").exists()
+
+
+LISTED = "table inet cloudstack {\n}\n"
+
+
+def test_apply_remembers_what_the_kernel_made_of_a_ruleset() -> None:
+    """Text and listing both count, so that each kind of drift is seen (B3)."""
+    commands = Commands(answers={"nft --stateless list": LISTED})
+    execute.apply([LOAD], system(commands))
+    assert commands.run[0] == ("nft --file -", LOAD.text + LOAD.cleanup)
+    assert firewall.remembered("cloudstack") == {
+        "loaded_digest": tables.digest(LOAD.text),
+        "listed_digest": tables.digest(LISTED),
+    }
+
+
+@pytest.mark.parametrize("damage", ["", "{", json.dumps({"other": 1})])
+def test_a_damaged_memory_is_no_memory(damage: str) -> None:
+    path = firewall.digest_file("cloudstack")
+    path.parent.mkdir()
+    path.write_text(damage)
+    assert firewall.remembered("cloudstack") == {"loaded_digest": "", "listed_digest": ""}
+
+
+FLOWS = """\
+tcp 6 99 CLOSE src=203.0.113.7 dst=192.0.2.10 sport=4000 dport=22 src=192.0.2.10 dst=203.0.113.7 sport=22 dport=4000
+tcp 6 99 CLOSE src=198.18.0.9 dst=192.0.2.10 sport=4001 dport=22 src=192.0.2.10 dst=198.18.0.9 sport=22 dport=4001
+"""
+
+
+def cut_steps() -> list[Step]:
+    """Return the step after which only one client may still come in."""
+    old = isolated(firewall={FIRST: rules(rule())})
+    return [CutFlows(old, isolated(firewall={FIRST: rules(rule(sources=(f"{CLIENT}/32",)))}))]
+
+
+def test_apply_cuts_flows_by_one_process() -> None:
+    """And only those that are no longer allowed (B18)."""
+    commands = Commands(answers={"conntrack -L": FLOWS})
+    execute.apply(cut_steps(), system(commands))
+    assert commands.run == [
+        ("conntrack -L -f ipv4", None),
+        (
+            "conntrack -R -",
+            "-D -f ipv4 -p tcp --orig-src 198.18.0.9 --orig-dst 192.0.2.10 --sport 4001 --dport 22\n",
+        ),
+    ]
+
+
+def test_apply_starts_no_process_to_cut_nothing() -> None:
+    commands = Commands(answers={"conntrack -L": FLOWS.splitlines()[0]})
+    execute.apply(cut_steps(), system(commands))
+    assert commands.lines == ["conntrack -L -f ipv4"]
+
+
+def test_apply_raises_what_conntrack_refuses() -> None:
+    commands = Commands(answers={"conntrack -L": FLOWS}, failing={"conntrack -R": "sorry, you must be root"})
+    with pytest.raises(CommandError, match="must be root"):
+        execute.apply(cut_steps(), system(commands))
+
+
+def test_apply_waits_until_a_released_lease_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leases = tmp_path / "dnsmasq.leases"
+    leases.write_text("0 02:01:00:00:00:0c 10.1.1.12 * *\n")
+    monkeypatch.setattr(dhcp_dns, "LEASE_DIRECTORY", str(tmp_path))
+    commands = Commands()
+    execute.apply([ReleaseLease("10.1.1.11", "02:01:00:00:00:0b")], system(commands))
+    assert len(commands.lines) == 1
+    assert commands.lines[0].endswith("DeleteDhcpLease s 10.1.1.11")
+
+
+def test_apply_does_not_log_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is fed in, and only its digest is kept (M2)."""
+    mark = tmp_path / "mark"
+    monkeypatch.setattr(execute.system, "PASSWORD_MARK", str(mark))
+    commands = Commands()
+    execute.apply([SetRootPassword("s3cret")], system(commands))
+    assert commands.run == [("chpasswd", "root:s3cret\n")]
+    assert "s3cret" not in mark.read_text() + "".join(commands.logged)
+
+
+@dataclass
+class Service:
+    """Stand in for a service: each call of plan returns the next list of steps."""
+
+    plans: list[list[Step]]
+    calls: int = 0
+
+    def __call__(self, _system: System, _router: Router, _committed: Router) -> list[Step]:
+        self.calls += 1
+        return self.plans[self.calls - 1]
+
+
+def run_service(monkeypatch: pytest.MonkeyPatch, commands: Commands, *plans: list[Step]) -> converge.Outcome:
+    """Converge a service that plans these steps, and make sure that all of its plans were asked for."""
+    service = Service(list(plans))
+    monkeypatch.setitem(converge.SERVICES, "sample", service)
+    outcome = converge.converge("sample", system(commands), isolated(), isolated())
+    assert service.calls == len(plans)
+    return outcome
+
+
+START = Run(("systemctl", "start", "sample.service"), "start sample")
+
+
+def test_converge_does_nothing_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = Commands()
+    outcome = run_service(monkeypatch, commands, [])
+    assert (outcome.changed, list(outcome.phases), commands.run) == (False, ["plan"], [])
+
+
+def test_converge_plans_checks_applies_and_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = Commands(answers={"nft --stateless list": LISTED})
+    outcome = run_service(monkeypatch, commands, [LOAD, START], [])
+    assert (outcome.steps, list(outcome.phases)) == ((LOAD, START), ["plan", "check", "apply", "verify"])
+    assert commands.lines[0] == "nft --check --file -"
+    assert commands.lines.index("nft --file -") < commands.lines.index("systemctl start sample.service")
+
+
+def test_converge_applies_nothing_that_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = Commands(failing={"nft --check": "syntax error"})
+    with pytest.raises(CommandError, match="syntax error"):
+        run_service(monkeypatch, commands, [START, LOAD])
+    assert commands.lines == ["nft --check --file -"]
+
+
+def test_converge_fails_when_the_router_is_not_as_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was applied is read back (B3)."""
+    with pytest.raises(converge.VerifyError, match="sample: not as planned after it was applied: start sample"):
+        run_service(monkeypatch, Commands(), [START], [START])
+
+
+def test_converge_does_not_wait_for_steps_that_are_never_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which flows were cut cannot be read back."""
+    flow: list[Step] = [CutFlows(isolated(), isolated())]
+    assert run_service(monkeypatch, Commands(), flow, flow).changed
+
+
+def test_every_kind_of_step_has_an_action() -> None:
+    """A step without an action would fail on the router only."""
+    steps = {step.__name__ for step in Step.__subclasses__()}
+    assert {"IpBatch", "LoadRuleset", "CutFlows"} <= steps
+    assert steps == {step.__name__ for step in execute._ACTIONS}

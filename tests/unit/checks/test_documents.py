@@ -1,0 +1,63 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.checks.documents import anchors, check_claims, check_links, make_targets
+
+
+def test_anchors() -> None:
+    """Anchors are made as GitHub makes them, and lines in code blocks are no headings."""
+    text = "# A `b`, c!\n## [Link](x.md) here\n```\n# no heading\n```\n# Same\n# Same\n"
+    assert anchors(text) == {"a-b-c", "link-here", "same", "same-1"}
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ("[x](galaxy.yml)", None),
+        ("[x](https://example.org/nothing)", None),
+        ("`[x](code.md)`", "code.md"),
+        ("[x](absent.md)", "absent.md"),
+        ("![x](absent.png)", "absent.png"),
+    ],
+)
+def test_check_links(link: str, words: str | None) -> None:
+    """Links to files that exist are fine, all others are found with their line."""
+    problems = [str(problem) for problem in check_links("README.md", f"# Top\n\n{link}\n")]
+    assert problems == ([] if words is None else [f"README.md:3: link to {words}, which does not exist"])
+
+
+def test_check_links_to_a_heading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anchors are looked up in the file linked to."""
+    text = "# Top\n[x](#top) [x](#bottom) [x](README.md#top) [x](README.md#side)\n"
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    monkeypatch.setattr("tests.checks.documents.ROOT", tmp_path)
+    texts = [problem.text for problem in check_links("README.md", text)]
+    assert [text.split(",")[0] for text in texts] == ["link to #bottom", "link to #side"]
+
+
+def test_make_targets() -> None:
+    """Targets are told from variables."""
+    assert make_targets("A := b\na b: c\nd: ## help\n\t@e: f\n.PHONY: g\n") == {"a", "b", "d"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("`make test`", None),
+        ("```sh\nmake test\nsudo make test demo  # all\n```\n", None),
+        ("we make things in plain words", None),
+        ("`make tests`", "make tests: no such target"),
+        ("```\ncd x && make rest\n```\n", "make rest: no such target"),
+        ("run `/opt/cloud/bin/update_config.py x`", None),
+        ("run `/opt/cloud/bin/nothing.sh`", "/opt/cloud/bin/nothing.sh: no such file in bin/"),
+    ],
+)
+def test_check_claims(text: str, words: str | None) -> None:
+    """Commands in code are looked up, words in sentences are not."""
+    found = [problem.text for problem in check_claims("x.md", text, {"test", "demo"}, {"update_config.py"})]
+    assert found == ([] if words is None else [words])

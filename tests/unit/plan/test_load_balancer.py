@@ -1,0 +1,205 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import (
+    Certificate,
+    Listener,
+    LoadBalancer,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import conntrack, load_balancer
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, LiveFile
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import Bind
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import (
+    CERTIFICATES,
+    CONFIG,
+    Socket,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Wanted
+from tests.golden.cases import renderer
+from tests.unit.plan.samples import FIRST, isolated
+
+GUEST, CONTROL, FOREIGN = IPv4Address("10.1.1.1"), IPv4Address("169.254.3.101"), IPv4Address("192.0.2.99")
+LINES = ("global", "listen a", f"\tbind {FIRST}:80", "\tserver b 10.1.1.11:80")
+PLAIN = Certificate("c", "CERT\n", "KEY\n", "CHAIN\n")
+LOCKED = replace(PLAIN, key="-----BEGIN ENCRYPTED PRIVATE KEY-----\n", password="secret")
+
+
+def balancer(
+    *lines: str, listeners: tuple[Listener, ...] = (), certificates: tuple[Certificate, ...] = ()
+) -> LoadBalancer:
+    own = frozenset({FIRST, GUEST, CONTROL})
+    return LoadBalancer(lines or LINES, listeners or (Listener(FIRST, 80),), certificates, own)
+
+
+def router(found: LoadBalancer | None) -> Router:
+    return replace(isolated(), load_balancer=found)
+
+
+def wanted(found: LoadBalancer, **keys: str) -> Wanted:
+    return load_balancer.wanted(found, keys, renderer())
+
+
+def live(target: Wanted, *active: str) -> Live:
+    return Live({file.path: LiveFile(file.content, file.mode) for file in target.files}, {}, frozenset(active))
+
+
+def summaries(target: Wanted, found: Live, present: tuple[str, ...] = ()) -> list[str]:
+    return [step.summary for step in load_balancer.steps(target, found, present)]
+
+
+def test_nothing_to_do_when_everything_is_as_wanted() -> None:
+    target = wanted(balancer())
+    assert summaries(target, live(target, "haproxy")) == []
+
+
+def test_files_are_secrets_of_root() -> None:
+    """The configuration has the password of the statistics page."""
+    files = wanted(balancer(certificates=(PLAIN,)), c="KEY\n").files
+    assert {(file.path, file.mode, file.secret) for file in files} == {
+        (CONFIG, 0o600, True),
+        (f"{CERTIFICATES}/c.pem", 0o600, True),
+    }
+
+
+def test_haproxy_starts_reloads_and_stops() -> None:
+    target, without = wanted(balancer()), wanted(balancer("global", "listen vmops", "bind :9"))
+    assert summaries(target, Live({}, {}, frozenset())) == [f"write {CONFIG}", "start haproxy"]
+    assert summaries(target, live(without, "haproxy")) == [f"write {CONFIG}", "reload haproxy"]
+    assert summaries(target, live(target)) == ["start haproxy"], "stopped by hand"
+    assert summaries(without, live(target, "haproxy")) == [f"write {CONFIG}", "stop haproxy"]
+    assert summaries(without, live(without)) == []
+
+
+def test_the_step_judges_all_files() -> None:
+    target = wanted(balancer(certificates=(PLAIN,)), c="KEY\n")
+    step = load_balancer.steps(target, Live({}, {}, frozenset()), (), ("hidden",))[-1]
+    assert (getattr(step, "files", None), getattr(step, "hidden", None)) == (target.files, ("hidden",))
+    assert "hidden" not in repr(step)
+    assert "KEY" not in repr(step)
+
+
+def test_certificates_nobody_names_are_removed() -> None:
+    target = wanted(balancer(certificates=(PLAIN,)), c="KEY\n")
+    present = (f"{CERTIFICATES}/old.pem", f"{CERTIFICATES}/c.pem", f"{CERTIFICATES}/c.pem.new")
+    assert summaries(target, live(target, "haproxy"), present) == [
+        f"remove {CERTIFICATES}/c.pem.new",
+        f"remove {CERTIFICATES}/old.pem",
+    ]
+
+
+def test_pem_has_certificate_chain_and_key_in_this_order() -> None:
+    assert load_balancer.pem(PLAIN, "KEY\n") == "CERT\nCHAIN\nKEY\n"
+
+
+@pytest.mark.parametrize("title", ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"])
+def test_encrypted_keys_are_known_by_their_form(title: str) -> None:
+    assert load_balancer.encrypted(replace(PLAIN, key=f"{title}\n"))
+    assert not load_balancer.encrypted(replace(PLAIN, password="not needed"))
+
+
+def test_a_decrypted_key_is_found_again() -> None:
+    """As long as nothing that made it, and nothing in the file, has changed."""
+    pem = load_balancer.pem(LOCKED, "KEY\n")
+    assert load_balancer.decrypted_key(LOCKED, pem) == "KEY\n"
+    assert load_balancer.decrypted_key(replace(LOCKED, password="other"), pem) is None
+    assert load_balancer.decrypted_key(replace(LOCKED, certificate="OTHER\n"), pem) is None
+    assert load_balancer.decrypted_key(LOCKED, pem.replace("KEY", "EDITED")) is None
+    assert load_balancer.decrypted_key(LOCKED, None) is None
+    assert "secret" not in pem
+
+
+def opened(found: LoadBalancer | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return load_balancer.opened(router(found))
+
+
+@pytest.mark.parametrize(
+    ("listeners", "outside", "inside"),
+    [
+        ((Listener(FIRST, 80), Listener(FIRST, 8081)), (f"{FIRST} . 80", f"{FIRST} . 8081"), ()),
+        ((Listener(GUEST, 8081),), (f"{GUEST} . 8081",), ()),
+        ((Listener(CONTROL, 8081),), (), (f"{CONTROL} . 8081",)),
+        ((Listener(FOREIGN, 80),), (), ()),
+        ((Listener(None, 80),), (f"{FIRST} . 80",), ()),
+        ((Listener(None, 8081),), (), ()),
+    ],
+)
+def test_opened_by_visibility(
+    listeners: tuple[Listener, ...], outside: tuple[str, ...], inside: tuple[str, ...]
+) -> None:
+    """0.0.0.0/0 opens the addresses that haproxy listens on with that port."""
+    assert opened(balancer(listeners=listeners)) == (outside, inside)
+
+
+def test_nothing_is_opened_without_a_load_balancer() -> None:
+    assert opened(None) == ((), ())
+
+
+def test_only_new_listeners_are_judged() -> None:
+    """What was committed once must not stop a boot, or the drop that takes its address away."""
+    before, after = router(balancer()), router(balancer(*LINES, "listen c", "bind 192.0.2.99:81"))
+    assert load_balancer.new_binds(before, before) == ()
+    assert load_balancer.new_binds(after, before) == (Bind(FOREIGN, 81),)
+    assert load_balancer.new_binds(before, router(None)) == (Bind(FIRST, 80),)
+
+
+def test_listeners_must_be_on_addresses_of_the_router() -> None:
+    load_balancer.require_own_addresses([Bind(FIRST, 1), Bind(None, 2), Bind(IPv4Address("127.0.0.1"), 3)], balancer())
+    with pytest.raises(DropError, match=r"addresses of this router, got 192\.0\.2\.99:81$"):
+        load_balancer.require_own_addresses([Bind(FOREIGN, 81)], balancer())
+
+
+SOCKETS = [Socket(GUEST, 53, "dnsmasq"), Socket(None, 111, "rpcbind"), Socket(FIRST, 80, "haproxy")]
+
+
+@pytest.mark.parametrize("bind", [Bind(FIRST, 53), Bind(FIRST, 80), Bind(None, 80), Bind(FIRST, 112)])
+def test_free_ports_are_fine(bind: Bind) -> None:
+    """Port 53 of a public address too: dnsmasq is on the guest address (G4)."""
+    load_balancer.require_free([bind], SOCKETS)
+
+
+@pytest.mark.parametrize(
+    ("bind", "program"), [(Bind(GUEST, 53), "dnsmasq"), (Bind(None, 53), "dnsmasq"), (Bind(FIRST, 111), "rpcbind")]
+)
+def test_a_port_of_another_daemon_is_refused(bind: Bind, program: str) -> None:
+    with pytest.raises(DropError, match=f"{bind.port}, which {program} listens on"):
+        load_balancer.require_free([bind], SOCKETS)
+
+
+def test_parse_sockets() -> None:
+    listing = """\
+LISTEN 0 128 0.0.0.0:3922 0.0.0.0:* users:(("sshd",pid=47,fd=3))
+LISTEN 0 128 [::]:3922 [::]:* users:(("sshd",pid=47,fd=4))
+LISTEN 0 32 10.1.1.1%eth0:53 0.0.0.0:* users:(("dnsmasq",pid=9,fd=5),("dnsmasq",pid=10,fd=5))
+LISTEN 0 32 *:111 *:*
+LISTEN 0 32 [::ffff:10.1.1.1]:8080 *:* users:(("java",pid=1,fd=1))
+"""
+    assert load_balancer.parse_sockets(listing) == [
+        Socket(None, 3922, "sshd"),
+        Socket(GUEST, 53, "dnsmasq"),
+        Socket(None, 111, "another program"),
+        Socket(GUEST, 8080, "java"),
+    ]
+
+
+WAY, BACK = "src=203.0.113.7 dst={0} sport=40000 dport={1}", "src={0} dst=203.0.113.7 sport={1} dport=40000"
+FLOW = f"tcp 6 431999 ESTABLISHED {WAY} {BACK}"
+
+
+def test_connections_of_closed_listeners_are_cut() -> None:
+    """And of none else (B18)."""
+    balanced = router(balancer(listeners=(Listener(FIRST, 80), Listener(FIRST, 81))))
+    balanced = replace(balanced, settings=replace(balanced.settings, per_ip_firewall=False))
+    closed = replace(balanced, load_balancer=balancer())
+    flows = conntrack.parse("\n".join(FLOW.format(FIRST, port) for port in (80, 81, 82)))
+    assert conntrack.narrowed(balanced, closed)
+    assert not conntrack.narrowed(closed, balanced)
+    assert [flow.port for flow in conntrack.cut(flows, balanced, closed)] == [81]
+    assert conntrack.cut(flows, closed, balanced) == []

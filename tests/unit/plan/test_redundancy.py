@@ -1,0 +1,236 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Interface, IPv4Network
+
+import pytest
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    Router,
+    StaticRoute,
+    VrrpState,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import firewall, interfaces, redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
+    Announce,
+    Effect,
+    IpBatch,
+    RemoveFile,
+)
+from tests.golden.cases import renderer
+from tests.unit.plan.pairs import isolated_pair, vpc_pair
+from tests.unit.plan.samples import isolated
+
+BOTH = [isolated_pair, vpc_pair]
+
+
+@pytest.fixture(scope="module")
+def render() -> Callable[..., str]:
+    return renderer()
+
+
+def text(router: Router, path: str, render: Callable[..., str]) -> str:
+    return next(f.content for part in redundancy.wanted(router, render) for f in part.files if f.path == path)
+
+
+def batch(router: Router, live: interfaces.Network) -> list[str]:
+    return [x for step in interfaces.compare(router, live) if isinstance(step, IpBatch) for x in step.lines]
+
+
+# What a node must be, by its state
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_backup_has_no_route_through_a_link_that_is_down(make: Callable[..., Router]) -> None:
+    network = interfaces.network(make())
+    down = {name for name, link in network.links.items() if not link.up}
+    assert down
+    assert not [route for route in network.routes if route.device in down]
+    assert not [route for route in network.routes if route.network == "default"]
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_primary_is_routed_like_a_single_router(make: Callable[..., Router]) -> None:
+    pair = make(state=VrrpState.PRIMARY)
+    single = replace(pair, settings=replace(pair.settings, redundant=False))
+    assert interfaces.network(pair) == interfaces.network(single)
+
+
+@pytest.mark.parametrize("state", list(VrrpState))
+def test_gateway_address_is_left_to_vrrp(state: VrrpState) -> None:
+    router = isolated_pair(state=state)
+    live = interfaces.network(router)
+    shared = IPv4Interface("10.1.1.1/24")
+    assert batch(router, replace(live, addresses={**live.addresses, "eth0": (*live.addresses["eth0"], shared)})) == []
+
+
+def test_any_other_stray_address_is_removed_from_a_pair_too() -> None:
+    router = isolated_pair()
+    live = interfaces.network(router)
+    stray = IPv4Interface("10.1.1.9/24")
+    found = batch(router, replace(live, addresses={**live.addresses, "eth0": (*live.addresses["eth0"], stray)}))
+    assert found[0] == "addr del 10.1.1.9/24 dev eth0"
+
+
+def test_backup_announces_no_public_address() -> None:
+    """It would take the traffic of the primary away, or fail on a link that is down (C18)."""
+    for state, wanted in ((VrrpState.BACKUP, set()), (VrrpState.PRIMARY, {"eth2", "eth3"})):
+        router = isolated_pair(state=state)
+        live = interfaces.network(router)
+        bare = replace(live, addresses={**live.addresses, "eth2": (), "eth3": ()})
+        steps = [step for step in interfaces.compare(router, bare) if isinstance(step, Announce)]
+        assert {name for step in steps for name, _ip, _gateway in step.addresses} == wanted
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_ruleset_does_not_depend_on_the_state(make: Callable[..., Router]) -> None:
+    assert firewall.ruleset(make(state=VrrpState.PRIMARY)) == firewall.ruleset(make(state=VrrpState.BACKUP))
+
+
+def test_ruleset_opens_vrrp_on_its_link_only() -> None:
+    def nics(router: Router) -> tuple[str, ...]:
+        return next(found.elements for found in firewall.ruleset(router).sets if found.name == "vrrp_nics")
+
+    assert nics(vpc_pair()) == ("eth2",)
+    assert nics(vpc_pair(tiers=0)) == ()
+    assert nics(isolated()) == ()
+
+
+# The transition
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_transition_to_primary_ends_in_the_routes_of_a_converge(make: Callable[..., Router]) -> None:
+    """C9: the prepared lines are the plan's own; a converge afterwards finds nothing to do."""
+    primary, backup = make(state=VrrpState.PRIMARY), make(state=VrrpState.BACKUP)
+    lines = redundancy.transition(backup).primary
+    assert lines == redundancy.transition(primary).primary, "they do not depend on the state in which they were made"
+    target, live = interfaces.network(primary), interfaces.network(backup)
+    raised = {f"link set dev {name} up" for name in target.links if target.links[name] != live.links[name]}
+    added = {f"route replace {route.line}" for route in target.routes - live.routes}
+    assert set(lines) == raised | added
+    assert len(raised) == 2
+    assert max(map(lines.index, raised)) < min(map(lines.index, added)), "links first: a route needs its link (C4)"
+
+
+def test_transition_to_backup_takes_links_down_and_nothing_else() -> None:
+    """The kernel forgets the routes of a link that goes down."""
+    assert redundancy.transition(vpc_pair()).backup == ("link set dev eth1 down", "link set dev eth4 down")
+
+
+def test_static_route_through_a_private_gateway_comes_with_the_transition() -> None:
+    route = StaticRoute(IPv4Network("172.21.0.0/16"), IPv4Interface("172.20.0.1/24").ip, "eth4")
+    lines = redundancy.transition(replace(vpc_pair(), routes=(route,))).primary
+    assert "route replace 172.21.0.0/16 via 172.20.0.1 dev eth4 table 254 proto static" in lines
+
+
+def test_every_address_that_appears_is_announced() -> None:
+    assert redundancy.transition(isolated_pair()).announce == (
+        "eth0 10.1.1.1",
+        "eth2 192.0.2.10",
+        "eth2 192.0.2.11",
+        "eth3 198.51.100.20",
+    )
+
+
+def test_gateway_addresses_are_withdrawn_when_keepalived_cannot() -> None:
+    assert redundancy.transition(vpc_pair()).withdraw == (
+        "addr del 10.2.1.1/24 dev eth2",
+        "addr del 10.2.2.1/24 dev eth3",
+    )
+
+
+# The files
+
+
+def test_configuration_of_keepalived(render: Callable[..., str]) -> None:
+    conf = text(vpc_pair(), redundancy.KEEPALIVED, render)
+    for wanted in (
+        "vrrp_version 3\n",
+        "state BACKUP\n    nopreempt\n    interface eth2\n    mcast_src_ip 10.2.1.84\n    virtual_router_id 7\n",
+        "    priority 253\n    advert_int 1\n",
+        "virtual_ipaddress {\n        10.2.1.1/24 brd 10.2.1.255 dev eth2\n    }\n",
+        "virtual_ipaddress_excluded {\n        10.2.2.1/24 brd 10.2.2.255 dev eth3\n    }\n",
+    ):
+        assert wanted in conf
+    assert "auth" not in conf
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(1.0, "1"), (0.3, "0.3"), (0.01, "0.01"), (40.0, "40")])
+def test_interval_is_written_as_given(render: Callable[..., str], seconds: float, written: str) -> None:
+    assert f"advert_int {written}\n" in text(isolated_pair(advert_interval=seconds), redundancy.KEEPALIVED, render)
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_both_routers_differ_in_their_own_addresses_only(
+    make: Callable[..., Router], render: Callable[..., str]
+) -> None:
+    for path in (redundancy.KEEPALIVED, redundancy.CONNTRACKD, redundancy.PEERS):
+        one, other = (text(make(own=own), path, render) for own in (84, 85))
+        assert one != other
+        assert one.replace(".84", ".85") == other
+
+
+def test_a_further_tier_changes_no_file_that_a_daemon_restarts_for(render: Callable[..., str]) -> None:
+    """C5: keepalived reloads, and what it advertises stays the same, so that the other router still believes it."""
+    before, after = vpc_pair(tiers=1), vpc_pair(tiers=2)
+    for path in (redundancy.CONNTRACKD, redundancy.PEERS):
+        assert text(before, path, render) == text(after, path, render)
+    advertised = [
+        text(router, redundancy.KEEPALIVED, render).partition("virtual_ipaddress {")[2].partition("}")[0]
+        for router in (before, after)
+    ]
+    assert advertised[0] == advertised[1]
+
+
+def test_keepalived_is_reloaded_and_never_restarted(render: Callable[..., str]) -> None:
+    effects = {f.path: f.effect for part in redundancy.wanted(isolated_pair(), render) for f in part.files}
+    assert effects[redundancy.KEEPALIVED] is Effect.RELOAD
+    assert effects[redundancy.CONNTRACKD] is Effect.RESTART, "conntrackd cannot reload"
+    prepared = {path: effect for path, effect in effects.items() if path.startswith(redundancy.DIRECTORY)}
+    assert {effect for path, effect in prepared.items() if path != redundancy.PEERS} == {Effect.NONE}
+
+
+def test_connection_sync_writes_no_log(render: Callable[..., str]) -> None:
+    """C16: it filled /var on busy pairs."""
+    conf = text(isolated_pair(), redundancy.CONNTRACKD, render)
+    assert "LogFile off" in conf
+    assert "Syslog off" in conf
+
+
+def test_units_are_applied_after_all_that_they_need(render: Callable[..., str]) -> None:
+    units = [unit.name for part in redundancy.wanted(isolated_pair(), render) for unit in part.units]
+    assert units == ["conntrackd", "keepalived", "cloudstack-redundancy"]
+
+
+def test_without_a_guest_network_nothing_runs(render: Callable[..., str]) -> None:
+    """C4: defined, and no error."""
+    (part,) = redundancy.wanted(vpc_pair(tiers=0), render)
+    assert part.files == ()
+    assert {unit.name for unit in part.units if not unit.running} == set(redundancy.UNITS)
+
+
+def test_files_that_speak_of_an_election_go_with_the_last_tier() -> None:
+    present = [redundancy.KEEPALIVED, redundancy.PEERS]
+    assert redundancy.removed(vpc_pair(tiers=0), present) == [RemoveFile(path) for path in present]
+    assert redundancy.removed(vpc_pair(tiers=0), []) == []
+    assert redundancy.removed(vpc_pair(tiers=1), present) == []
+
+
+def test_prepared_variables_are_safe_for_a_shell(render: Callable[..., str]) -> None:
+    lines = text(isolated_pair(), redundancy.PAIR, render).splitlines()[1:]
+    assert "LINK='eth0'" in lines
+    assert "PUBLIC='eth2 eth3'" in lines
+    assert all(line.count("'") == 2 and line.endswith("'") for line in lines)
+
+
+def test_gateway_addresses_leave_with_their_networks(render: Callable[..., str]) -> None:
+    """keepalived gives way when somebody else takes an address of it away."""
+    config = text(vpc_pair(tiers=2), redundancy.KEEPALIVED, render)
+    assert redundancy.leaving(vpc_pair(tiers=2), config) == ()
+    assert redundancy.leaving(vpc_pair(tiers=1), config) == (("eth3", "10.2.2.1"),)
+    assert redundancy.leaving(vpc_pair(tiers=0), config) == (("eth2", "10.2.1.1"), ("eth3", "10.2.2.1"))
+    assert redundancy.leaving(vpc_pair(tiers=2), text(vpc_pair(tiers=1), redundancy.KEEPALIVED, render)) == ()
