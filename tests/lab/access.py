@@ -12,7 +12,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from tests.lab.podman import STATE
+from tests.lab.podman import SPACE, STATE
 from tests.lab.process import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ SSHD = (
 
 def private_key(lab: str) -> Path:
     """Return the lab's private key, made when first asked for."""
-    path = STATE / f"lab.{lab}.key"
+    path = STATE / f"lab{SPACE}.{lab}.key"
     if not path.exists():
         STATE.mkdir(parents=True, exist_ok=True)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab.{lab}", "-f", path)
@@ -41,7 +41,7 @@ def public_key(lab: str) -> bytes:
 def forget_keys(lab: str) -> None:
     """Remove the lab's key pair."""
     for suffix in (".key", ".key.pub"):
-        (STATE / f"lab.{lab}{suffix}").unlink(missing_ok=True)
+        (STATE / f"lab{SPACE}.{lab}{suffix}").unlink(missing_ok=True)
 
 
 def host_variables(lab: str, router: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from typing import Any
 from tests.lab import wires
 from tests.lab.access import forget_keys, host_variables
 from tests.lab.host import Host
-from tests.lab.podman import STATE, Podman
+from tests.lab.podman import SPACE, STATE, Podman
 from tests.lab.process import LabError
 from tests.lab.router import IMAGE, Router
 
@@ -36,7 +36,7 @@ class Lab:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
             raise LabError(f"lab name {name!r}: expected small letters, digits and hyphens")
         self.name, self.image = name, image
-        self.podman = Podman(f"lab.{name}")
+        self.podman = Podman(self.prefix.rstrip("."))
         self.segments: list[str] = []
         self.hosts: dict[str, Host] = {}
         self.routers: dict[str, Router] = {}
@@ -46,7 +46,7 @@ class Lab:
     @property
     def prefix(self) -> str:
         """Return what all names of this lab start with."""
-        return f"lab.{self.name}."
+        return f"lab{SPACE}.{self.name}."
 
     @property
     def bridges(self) -> str:
@@ -55,11 +55,11 @@ class Lab:
 
     @property
     def _state(self) -> Path:
-        return STATE / f"lab.{self.name}.json"
+        return STATE / f"{self.prefix}json"
 
     @property
     def _inventory(self) -> Path:
-        return STATE / f"lab.{self.name}.inventory.json"
+        return STATE / f"{self.prefix}inventory.json"
 
     def namespace(self, part: str) -> str:
         """Return the name of a part's network namespace."""

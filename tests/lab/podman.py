@@ -9,12 +9,15 @@ to a process: several programs, one after the other, can use it, and nothing has
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 from tests.lab.process import LabError, Word, run
 
 STATE = Path("/run/cloudstack-lab")
+SPACE = os.environ.get("LAB_SPACE", "")
+"""Labs, and the router's image, of one space: two checkouts with their own LAB_SPACE do not meet on one machine."""
 # crun cannot raise limits above those of the caller, and without a pids controller it cannot set that one at all.
 LIMITS = ("--ulimit", "nofile=8192:8192", "--ulimit", "nproc=4096:4096")
 MOUNT_CGROUP2 = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"

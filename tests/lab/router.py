@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 from tests.lab import wires
 from tests.lab.access import AUTHORIZED_KEYS, public_key
 from tests.lab.facts import Facts
-from tests.lab.podman import LIMITS
+from tests.lab.podman import LIMITS, SPACE
 from tests.lab.probes import Prober
 from tests.lab.process import CommandError, LabError, Word, run
 
 if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
-IMAGE = "localhost/cloudstack-virtual-router:latest"
+IMAGE = f"localhost/cloudstack-virtual-router:{SPACE or 'latest'}"
 CACHE = "/var/cache/cloud"
 COMMANDS = "/opt/cloud/bin"
 # What sshd gives root: nothing of the environment of the tests reaches a router.

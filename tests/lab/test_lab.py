@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab import wires
 from tests.lab.lab import Lab
+from tests.lab.podman import SPACE
 from tests.lab.probes import (
     PingStream,
     TcpStream,
@@ -205,4 +206,4 @@ def test_two_labs_do_not_meet_and_leave_nothing() -> None:
         one.hosts["b"].close()
         with Lab("twin") as again:
             assert wires.namespaces(again.prefix) == [again.bridges]
-    assert wires.namespaces("lab.twin") == []
+    assert wires.namespaces(f"lab{SPACE}.twin") == []
