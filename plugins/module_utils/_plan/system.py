@@ -5,18 +5,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Effect,
     File,
+    RemoveFile,
     Run,
     SetRootPassword,
     Step,
     Unit,
     Wanted,
+    WriteFile,
 )
 
 HEADER = "# Owned by cloudstack.virtual_router (system): do not edit."
@@ -64,12 +66,13 @@ def timer(router: Router) -> Wanted:
     return Wanted(files=(File(TIMER_FILE, text),))
 
 
-def timer_steps(changed: bool) -> list[Step]:
-    """Return what makes systemd take a changed timer."""
-    if not changed:
+def timer_steps(router: Router, changes: Sequence[Step], *, present: bool) -> list[Step]:
+    """Return what makes systemd take a changed timer; one that nobody wants any more goes (`present`: it is there)."""
+    removed = [RemoveFile(TIMER_FILE)] if present and router.settings.logrotate_calendar is None else []
+    if not removed and not any(isinstance(step, WriteFile) and step.file.path == TIMER_FILE for step in changes):
         return []
     reload_units = Run(("systemctl", "daemon-reload"), "reload the unit files")
-    return [reload_units, Run(("systemctl", "restart", "logrotate.timer"), "restart logrotate.timer")]
+    return [*removed, reload_units, Run(("systemctl", "restart", "logrotate.timer"), "restart logrotate.timer")]
 
 
 def password_steps(router: Router, given: Given) -> list[Step]:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import system
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Effect, Run, SetRootPassword
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
+    Effect,
+    RemoveFile,
+    Run,
+    SetRootPassword,
+    WriteFile,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.system import Given
 from tests.golden.cases import renderer
 from tests.unit.plan.samples import CONTROL, GUEST, PUBLIC, isolated, with_settings
@@ -70,11 +76,18 @@ def test_timer_has_the_given_calendar_only() -> None:
 
 
 def test_timer_steps_follow_a_change_only() -> None:
-    assert system.timer_steps(changed=False) == []
-    assert [step.argv[1] for step in system.timer_steps(changed=True) if isinstance(step, Run)] == [
-        "daemon-reload",
-        "restart",
-    ]
+    router = with_settings(isolated(), logrotate_calendar="*:00:00")
+    (file,) = system.timer(router).files
+    assert system.timer_steps(router, [], present=True) == []
+    steps = system.timer_steps(router, [WriteFile(file, None)], present=False)
+    assert [step.argv[1] for step in steps if isinstance(step, Run)] == ["daemon-reload", "restart"]
+
+
+def test_timer_steps_remove_a_calendar_that_nobody_gives_any_more() -> None:
+    assert system.timer_steps(isolated(), [], present=False) == []
+    removed, *told = system.timer_steps(isolated(), [], present=True)
+    assert removed == RemoveFile(system.TIMER_FILE)
+    assert [step.argv[1] for step in told if isinstance(step, Run)] == ["daemon-reload", "restart"]
 
 
 def test_password_steps_set_it_once() -> None:

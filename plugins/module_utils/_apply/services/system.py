@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import os
+
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import system
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step, WriteFile
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
 AGENT_KEYS = "/var/cache/cloud/authorized_keys"
 
@@ -21,8 +23,8 @@ def plan(host: System, router: Router, _committed: Router) -> list[Step]:
     wanted = system.wanted(router, host.render, given)
     timer = system.timer(router)
     changes = compare(wanted, observe(host, wanted)) + compare(timer, observe(host, timer))
-    timed = any(isinstance(step, WriteFile) and step.file.path == system.TIMER_FILE for step in changes)
-    return [*changes, *system.timer_steps(timed), *system.password_steps(router, given)]
+    timed = system.timer_steps(router, changes, present=os.path.exists(system.TIMER_FILE))
+    return [*changes, *timed, *system.password_steps(router, given)]
 
 
 def _given() -> system.Given:
