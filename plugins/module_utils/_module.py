@@ -31,6 +31,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ingest import Delivery, deliver, expected_drops
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router, VrrpState
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.tables import TableError
@@ -77,10 +78,11 @@ class Call:
     diff: bool = False
     owner_pid: int = 0
     store: Store = field(default_factory=Store)
+    phases: Phases = field(default_factory=Phases)
 
     def system(self) -> System:
         """Return the router; in check mode nothing is written to its log either."""
-        system = System(Renderer(self.templates))
+        system = System(Renderer(self.templates), phases=self.phases)
         if self.check_mode:
             system.run.log = lambda _line: None
         return system
@@ -106,29 +108,33 @@ def run_service(name: str, call: Call) -> dict[str, Any]:
     """Bring one service to what the (staged) databags say; in check mode, say what would change."""
     with _as_vr_error(), _transaction(call):
         system = call.system()
-        outcome = _converge(name, call, system)
-    if outcome.changed and not call.check_mode:
-        phases = ", ".join(f"{phase} {seconds * 1000:.0f} ms" for phase, seconds in outcome.phases.items())
-        write_log(f"{name}: {len(outcome.steps)} steps, {system.run.count} commands: {phases}")
-    return _result({name: outcome.steps}, call.diff) | {"phases": outcome.phases, "commands": system.run.count}
+        try:
+            steps = _converge(name, call, system)
+        finally:
+            if not call.check_mode:
+                call.store.note(call.phases, system.run.count)
+    if steps and not call.check_mode:
+        write_log(f"{name}: {len(steps)} steps, {system.run.count} commands: {call.phases}")
+    return _result({name: steps}, call.diff) | {"phases": call.phases.of(name), "commands": system.run.count}
 
 
-def _converge(name: str, call: Call, system: System) -> converge.Outcome:
+def _converge(name: str, call: Call, system: System) -> tuple[Step, ...]:
     """Plan or converge a service; once more when VRRP changed what the router must be meanwhile."""
     step = converge.plan if call.check_mode else converge.converge
     for _change in range(MAX_TRANSITIONS):
         state = system.vrrp_state
-        in_force = call.store.load() if name in JUDGED_BY_HISTORY else None
-        bags = call.store.load_staged(in_force)
+        with call.phases.time("ingest"):
+            in_force = call.store.load() if name in JUDGED_BY_HISTORY else None
+            bags = call.store.load_staged(in_force)
         router, committed = _routers(system, state, bags, bags if in_force is None else in_force)
         try:
-            outcome = step(name, system, router, committed)
+            steps = step(name, system, router, committed)
         except (CommandError, converge.VerifyError, TableError, OSError):
             if system.vrrp_state is state:
                 raise
         else:
             if system.vrrp_state is state or not router.settings.redundant:
-                return outcome
+                return steps
         system.forget()
     raise VrError(f"{name}: this router changed between primary and backup {MAX_TRANSITIONS} times meanwhile")
 
@@ -153,22 +159,24 @@ def _transaction(call: Call) -> Iterator[None]:
 def run_plan(call: Call) -> dict[str, Any]:
     """Take the drops in and plan every service; see the documentation of vr_plan for the result."""
     started = time.time()
-    store = call.store
+    store, system = call.store, call.system()
     lease = None
     with _as_vr_error():
         if not call.check_mode:
             lease = _join(call)
         try:
-            in_force = store.load()
-            delivery = _delivery(call, in_force)
-            if lease:
-                store.stage(delivery.bags)
-            system = call.system()
+            with call.phases.time("ingest"):
+                in_force = store.load()
+                delivery = _delivery(call, in_force)
+                if lease:
+                    store.stage(delivery.bags)
             router, committed = _routers(system, system.vrrp_state, delivery.bags, in_force)
             plans = _plans(system, router, committed)
+            if lease:
+                store.note(call.phases, system.run.count)
         except BaseException as error:
             if lease and call.params["state"] == "staged":
-                _refuse(call, error, started)
+                _refuse(call, error, started, system.run.count)
             raise
     return _result(plans, call.diff) | {
         "transaction": lease,
@@ -199,21 +207,22 @@ def _delivery(call: Call, in_force: dict[str, Bag]) -> Delivery:
 
 def _routers(system: System, state: VrrpState, bags: dict[str, Bag], in_force: dict[str, Bag]) -> tuple[Router, Router]:
     """Return the router wanted and the one in force: the same object when no databag differs."""
-    router = build(bags, system.nics, state)
-    return router, router if bags == in_force else build(in_force, system.nics, state)
+    with system.phases.time("model"):
+        router = build(bags, system.nics, state)
+        return router, router if bags == in_force else build(in_force, system.nics, state)
 
 
 def _plans(system: System, router: Router, committed: Router) -> dict[str, tuple[Step, ...]]:
-    return {name: converge.plan(name, system, router, committed).steps for name in SERVICES}
+    return {name: converge.plan(name, system, router, committed) for name in SERVICES}
 
 
-def _refuse(call: Call, error: BaseException, started: float) -> None:
+def _refuse(call: Call, error: BaseException, started: float, commands: int) -> None:
     """Keep the refused drops with the reason, and let the next converge in."""
     store = call.store
     reason = " ".join(str(error).split()) or type(error).__name__
     try:
         store.discard()
-        _record(call, expected_drops(store, call.params["drops"]), started, reason)
+        _record(call, expected_drops(store, call.params["drops"]), started, reason, commands)
     finally:
         store.end()
 
@@ -228,7 +237,8 @@ def run_commit(call: Call) -> dict[str, Any]:
             names = []
         else:
             # If this fails the transaction goes on: the play puts the previous state back in it.
-            names = store.commit()
+            with call.phases.time("commit"):
+                names = store.commit()
         try:
             _record(call, params["drops"], params["started"], params["reason"])
         finally:
@@ -236,26 +246,35 @@ def run_commit(call: Call) -> dict[str, Any]:
     return {"changed": bool(names), "databags": names}
 
 
-def _record(call: Call, drops: list[str], started: float, reason: str | None) -> None:
-    """Archive or keep the drops, and write the record that the management server's commands read."""
+def _record(call: Call, drops: list[str], started: float, reason: str | None, commands: int = 0) -> None:
+    """Archive or keep the drops, and write the record that the management server's commands read.
+
+    What this task has spent itself is in `call.phases` and `commands`, what those before it have is in the lease.
+    """
     params, store = call.params, call.store
     aggregate = params["aggregate"]
     names = [*drops, *([aggregate.rsplit("/", 1)[-1]] if aggregate else [])]
-    for name in names:
-        if reason is None:
-            store.archive(name, keep=params.get("keep", True))
-        else:
-            store.fail(name, reason)
+    with call.phases.time("commit"):
+        for name in names:
+            if reason is None:
+                store.archive(name, keep=params.get("keep", True))
+            else:
+                store.fail(name, reason)
+    noted = store.noted()
+    phases, commands = noted.phases.plus(call.phases), noted.commands + commands
     record = {
         "rc": 0 if reason is None else 1,
         "reason": reason,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
         "duration": round(time.time() - started, 3),
+        "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
+        "commands": commands,
         **{key: params.get(key) or [] for key in ("changed", "pending", "warnings")},
     }
     for name in names or ["converge"]:
         store.write_result(name, {"name": name, **record})
-        write_log(f"{name}: " + (f"failed: {reason}" if reason else f"done in {record['duration']:.3f} s"))
+        result = f"failed: {reason}" if reason else "done"
+        write_log(f"{name}: {result} in {record['duration']:.3f} s, {commands} commands: {phases}")
 
 
 def _result(plans: Mapping[str, tuple[Step, ...]], with_diff: bool) -> dict[str, Any]:

@@ -53,6 +53,37 @@ def test_the_parent_converges_and_stays_small(router: Router) -> None:
     assert resident <= MEMORY_LIMIT
 
 
+def record(router: Router, name: str) -> dict[str, Any]:
+    """Return the result record of a drop."""
+    found: dict[str, Any] = json.loads(router.read(f"/var/lib/cloudstack/results/{name}.json"))
+    return found
+
+
+PLANNED = ["interfaces", "firewall", "system", "dhcp_dns", "metadata", "load_balancer", "redundancy"]
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_the_record_of_a_drop_has_its_phases(router: Router, *, warm: bool) -> None:
+    if not warm:
+        router.exec("systemctl", "stop", SOCKET, UNIT)
+    good, wrong = (drops.name("vm_dhcp_entry.json") for _drop in range(2))
+    router.drop(good, drops.dhcp_entry(5 if warm else 6))
+    router.drop(wrong, drops.dhcp_entry(7) | {"mac_address": "02:09:00:00"}, check=False)
+    if not warm:
+        router.exec("systemctl", "start", SOCKET, UNIT)
+    found = record(router, good)
+    phases: dict[str, float] = found["phases"]
+    done = {f"dhcp_dns.{phase}" for phase in ("check", "apply", "verify")}
+    assert set(phases) == {"ingest", "model", "commit", *done, *(f"{name}.plan" for name in PLANNED)}
+    assert 0 < sum(phases.values()) <= found["duration"]
+    log = router.read("/var/log/cloudstack/router.log")
+    assert log.count(f"{good}: done in ") == 1
+    told = next(line for line in log.splitlines() if f"{good}: done in " in line)
+    assert f", {found['commands']} commands: ingest " in told
+    assert all(f" {name} " in told for name in phases)
+    assert set(record(router, wrong)["phases"]) == {"ingest", "commit"}
+
+
 def test_a_failed_drop_says_the_same_with_and_without_the_parent(router: Router) -> None:
     def attempt() -> tuple[int, str, str]:
         wrong: dict[str, Any] = drops.dhcp_entry(2) | {"mac_address": "02:09:00:00"}
@@ -75,7 +106,7 @@ def test_variables_of_one_drop_do_not_reach_the_next(router: Router) -> None:
     for number, name in enumerate(names):
         router.drop(name, drops.dhcp_entry(10 + number))
     for name in names:
-        assert json.loads(router.read(f"/var/lib/cloudstack/results/{name}.json"))["name"] == name
+        assert record(router, name)["name"] == name
     assert "no change" in router.command("configure.py monitor_service.json").stdout
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network, redundancy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router, VrrpState
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 
 Made = TypeVar("Made")
@@ -39,6 +40,7 @@ class System:
 
     render: Renderer
     run: Runner = field(default_factory=lambda: Runner(log=write_log))
+    phases: Phases = field(default_factory=Phases)
     _made: dict[str, tuple[Router, Any]] = field(default_factory=dict, init=False)
 
     @cached_property

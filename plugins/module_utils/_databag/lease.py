@@ -8,14 +8,15 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import Disk
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
 
 _POLL = 0.05
 # Whoever holds the lock writes a few files; a minute is a very full disk queue.
@@ -31,7 +32,8 @@ class Lease:
     ``started`` is the start time of the process in clock ticks since boot (proc(5), stat, field 22): it tells
     the owner from a later process of the same number. ``expires`` is in seconds of CLOCK_BOOTTIME, which no
     change of the time of day moves. With ``pid`` 0 (a module run over ssh, whose process ends with each task)
-    the expiry alone tells that the owner is gone.
+    the expiry alone tells that the owner is gone. ``phases`` (seconds) and ``commands`` (processes started) are what
+    the tasks of the transaction have noted so far, for its record.
     """
 
     id: str
@@ -41,6 +43,8 @@ class Lease:
     boot: str
     expires: float
     ttl: float
+    phases: Phases = field(default_factory=Phases)
+    commands: int = 0
 
 
 class Leases:
@@ -77,7 +81,11 @@ class Leases:
 
     def renew(self, lease: Lease) -> Lease:
         """Start the time to live again; only inside ``held``."""
-        return self._write(Lease(**{**asdict(lease), "expires": _now() + lease.ttl}))
+        return self._write(replace(lease, expires=_now() + lease.ttl))
+
+    def note(self, lease: Lease, phases: Mapping[str, float], commands: int) -> None:
+        """Add to what the transaction has noted; only inside ``held``."""
+        self._write(replace(lease, phases=lease.phases.plus(phases), commands=lease.commands + commands))
 
     def release(self, lease_id: str) -> None:
         """Give the lease back; one that was taken over is left to its new owner."""
@@ -112,7 +120,8 @@ class Leases:
 
     def _read(self) -> Lease | None:
         try:
-            return Lease(**json.loads(self._disk.read(self._paths.lease)))
+            found = Lease(**json.loads(self._disk.read(self._paths.lease)))
+            return replace(found, phases=Phases(found.phases))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):

@@ -91,6 +91,16 @@ class Store:
         with self._ours() as lease:
             return self._leases.renew(lease)
 
+    def note(self, phases: Mapping[str, float], commands: int) -> None:
+        """Add to what the transaction has spent, in seconds by phase and in processes."""
+        with self._ours() as lease:
+            self._leases.note(lease, phases, commands)
+
+    def noted(self) -> Lease:
+        """Return the lease, with what was noted in it."""
+        with self._ours() as lease:
+            return lease
+
     def end(self) -> None:
         """Give the lease back. What is staged and not committed will be thrown away by the next owner."""
         if self._lease_id is not None:

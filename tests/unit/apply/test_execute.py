@@ -222,13 +222,15 @@ class Service:
         return self.plans[self.calls - 1]
 
 
-def run_service(monkeypatch: pytest.MonkeyPatch, commands: Commands, *plans: list[Step]) -> converge.Outcome:
-    """Converge a service that plans these steps, and make sure that all of its plans were asked for."""
-    service = Service(list(plans))
+def run_service(
+    monkeypatch: pytest.MonkeyPatch, commands: Commands, *plans: list[Step]
+) -> tuple[tuple[Step, ...], list[str]]:
+    """Converge a service that plans these steps; return its steps and phases. All of its plans must be asked for."""
+    service, router = Service(list(plans)), system(commands)
     monkeypatch.setitem(converge.SERVICES, "sample", service)
-    outcome = converge.converge("sample", system(commands), isolated(), isolated())
+    steps = converge.converge("sample", router, isolated(), isolated())
     assert service.calls == len(plans)
-    return outcome
+    return steps, list(router.phases)
 
 
 START = Run(("systemctl", "start", "sample.service"), "start sample")
@@ -236,14 +238,15 @@ START = Run(("systemctl", "start", "sample.service"), "start sample")
 
 def test_converge_does_nothing_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     commands = Commands()
-    outcome = run_service(monkeypatch, commands, [])
-    assert (outcome.changed, list(outcome.phases), commands.run) == (False, ["plan"], [])
+    assert run_service(monkeypatch, commands, []) == ((), ["sample.plan"])
+    assert commands.run == []
 
 
 def test_converge_plans_checks_applies_and_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
     commands = Commands(answers={"nft --stateless list": LISTED})
-    outcome = run_service(monkeypatch, commands, [LOAD, START], [])
-    assert (outcome.steps, list(outcome.phases)) == ((LOAD, START), ["plan", "check", "apply", "verify"])
+    steps, phases = run_service(monkeypatch, commands, [LOAD, START], [])
+    assert steps == (LOAD, START)
+    assert phases == ["sample.plan", "sample.check", "sample.apply", "sample.verify"]
     assert commands.lines[0] == "nft --check --file -"
     assert commands.lines.index("nft --file -") < commands.lines.index("systemctl start sample.service")
 
@@ -264,7 +267,8 @@ def test_converge_fails_when_the_router_is_not_as_planned(monkeypatch: pytest.Mo
 def test_converge_does_not_wait_for_steps_that_are_never_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which flows were cut cannot be read back."""
     flow: list[Step] = [CutFlows(isolated(), isolated())]
-    assert run_service(monkeypatch, Commands(), flow, flow).changed
+    steps, _phases = run_service(monkeypatch, Commands(), flow, flow)
+    assert steps == tuple(flow)
 
 
 def test_every_kind_of_step_has_an_action() -> None:

@@ -170,3 +170,23 @@ def add_rule(paths: Paths, number: int) -> None:
     store.stage(merge(store.load(), rules("firewallrules", {"id": number})))
     store.commit()
     store.end()
+
+
+def test_note_adds_up_over_the_tasks_of_a_transaction(paths: Paths) -> None:
+    first = Store(paths)
+    lease = first.begin("playbook")
+    first.note({"ingest": 0.5, "model": 0.25}, 3)
+    second = Store(paths)
+    second.resume(lease.id)
+    second.note({"model": 0.25, "commit": 1.0}, 2)
+    noted = second.noted()
+    assert noted.phases == {"ingest": 0.5, "model": 0.5, "commit": 1.0}
+    assert noted.commands == 5
+
+
+def test_note_is_gone_with_the_transaction(paths: Paths) -> None:
+    store = Store(paths)
+    store.begin("first")
+    store.note({"ingest": 0.5}, 3)
+    store.end()
+    assert store.begin("second").phases == {}
