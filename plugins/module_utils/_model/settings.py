@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Any
@@ -66,12 +65,7 @@ def _resolvers(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _keys(encoded: Any) -> tuple[str, ...]:
-    """Decode the management server's key; boot scripts of old cut the base64 padding off."""
-    found = values.text(encoded)
-    if found is None:
-        return ()
-    try:
-        decoded = base64.b64decode(found + "=" * (-len(found) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return ()
+    """Decode the management server's keys, which may have lost their padding; a malformed text never gets here."""
+    found = (values.text(encoded) or "").rstrip("=")
+    decoded = base64.b64decode(found + "=" * (-len(found) % 4)).decode()
     return tuple(line.strip() for line in decoded.splitlines() if line.strip())

@@ -81,6 +81,11 @@ CASES: list[tuple[Kind, list[Any], list[Any]]] = [
         ["user-data", "vm id", "a.b", "ü", "x" * 255],
         ["../x", "a/b", "a\\b", "..", ".", ".htaccess", "a..b", "a\0", "a\n", "x" * 256, "ü" * 128, None, 1],
     ),
+    (
+        bootargs._KNOWN["authorized_key"],
+        ["c3NoLXJzYSBBQUFB", "YWI=", "YWI", "YQpi"],
+        ["YWI=YWI=", "Y", "_-8=", "/w==", "AAAA", "a b", "", None],
+    ),
     (packets.ports_or_any, ["any", "1:2"], ["all", "", None]),
     (
         packets.listener,

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds as k
@@ -27,7 +29,17 @@ ROUTER_TYPES = ("router", "vpcrouter", "dhcpsrvr", "ilbvm")
 _NAME = k.matching(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}", "a name of letters, digits and _.-")
 # systemd.time(7), OnCalendar=: this text stands in a timer unit.
 _CALENDAR = k.matching(r"[A-Za-z0-9*:,./~-][A-Za-z0-9*:,./~ -]{0,127}", "a calendar expression such as *:00:00")
-_BASE64 = k.matching(r"[A-Za-z0-9+/_=-]+", "base64")
+_BASE64 = k.matching(r"[A-Za-z0-9+/]+={0,2}", "base64")
+
+
+def _public_keys(value: Any) -> str:
+    """Accept base64 of lines for authorized_keys(5); its padding may be missing: boot scripts of old cut it off."""
+    encoded = str(_BASE64(value)).rstrip("=")
+    try:
+        k.lines(base64.b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
+    except (binascii.Error, UnicodeDecodeError, MismatchError):
+        raise MismatchError("base64 of public keys, one a line", value) from None
+    return str(value)
 
 
 def _mac_list(value: Any) -> str:
@@ -43,7 +55,7 @@ _SECONDS = k.matching(r"[0-9]{1,3}(\.[0-9]{1,3})?", "seconds such as 1 or 0.1")
 _KNOWN: dict[str, Kind] = {
     "name": k.host_name,
     "type": k.one_of(*ROUTER_TYPES),
-    "authorized_key": _BASE64,
+    "authorized_key": _public_keys,
     "gateway": k.ipv4,
     "ip6gateway": k.ipv6,
     "publicMtu": MTU,
