@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,11 +55,11 @@ def test_real_clients_get_their_address(net: Shared, vm: str, client: str, tmp_p
     script.write_text(f'#!/bin/sh\necho "$1$reason $ip$new_ip_address $router$new_routers" >>{said}\n')
     script.chmod(0o755)
     if client == "udhcpc":
-        words: tuple[str, ...] = ("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-T", "1", "-s", str(script))
+        net.vms[vm].run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-T", "1", "-s", str(script), check=False)
     else:
-        files = ("-lf", str(tmp_path / "leases"), "-pf", str(tmp_path / "pid"))
-        words = ("timeout", "8", "dhclient", "-1", "-d", "-sf", str(script), *files, "eth0")
-    net.vms[vm].run(*words, check=False)
+        pid = tmp_path / "pid"
+        net.vms[vm].run("dhclient", "-1", "-sf", str(script), "-lf", str(tmp_path / "leases"), "-pf", str(pid), "eth0")
+        os.kill(int(pid.read_text()), signal.SIGTERM)  # With its lease it went into the background.
     address = VMS[vm][0]
     assert f"{address} {address.rpartition('.')[0]}.1" in said.read_text()
 
@@ -158,6 +160,16 @@ def test_names_are_answered(net: Shared, vm: str, server: str, name: str, kind: 
         net.drop("vm_dhcp_entry", only)
     found = dns_query(net.vms[vm], server, name, kind)
     assert [row[3] for row in found.extra["answers"]] == [answer]
+
+
+def test_a_vm_called_like_the_metadata_server_is_asked_by_nobody(net: Shared) -> None:
+    """Neither its entry nor the name that comes with its lease makes it known."""
+    mac = "02:01:00:00:0f:16"
+    net.drop("vm_dhcp_entry", shared.entry("data-server", mac=mac, address="10.30.0.16"))
+    assert dhcp_lease(net.vms["first"], mac=mac, host_name="data-server")
+    for name in ("data-server", "data-server.lab.internal"):
+        found = dns_query(net.vms["second"], ROUTER, name)
+        assert [row[3] for row in found.extra["answers"]] == [ROUTER]
 
 
 def test_nothing_listens_but_on_guest_addresses(net: Shared) -> None:

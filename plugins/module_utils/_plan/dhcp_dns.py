@@ -38,6 +38,9 @@ LEASE_DIRECTORY = "/var/lib/misc"
 TIER = "tier_"
 """What the names of tiers' servers begin with; D-Bus allows neither hyphens nor a digit first in what it is part of."""
 HEADER = "# Owned by cloudstack.virtual_router (dhcp_dns): do not edit."
+DATA_SERVER = "data-server"
+"""The name by which VMs find metadata and passwords (cloud-init, DataSourceCloudStack)."""
+
 INTERFACE = "uk.org.thekelleys.dnsmasq"
 
 
@@ -294,10 +297,11 @@ def _names(router: Router, guests: tuple[Device, ...]) -> list[str]:
         domain = domains[device.name]
         for network in device.networks:
             own = _own_address(router, device, network)
-            lines.append(f"{own} data-server data-server.{domain}")
-            lines.append(f"{own} {router.settings.name} {router.settings.name}.{domain}")
+            lines += [f"{own} {name} {name}.{domain}" for name in (DATA_SERVER, router.settings.name)]
     named: tuple[DhcpHost | HostName6, ...] = (*router.hosts, *router.names6)
-    lines += [f"{h.ip} {h.name} {h.name}.{domains[h.device]}" for h in named if h.name]
+    # A VM that is called like the router would be sent the passwords and data of others.
+    taken = {"", DATA_SERVER, router.settings.name.lower()}
+    lines += [f"{h.ip} {h.name} {h.name}.{domains[h.device]}" for h in named if h.name.lower() not in taken]
     return lines
 
 

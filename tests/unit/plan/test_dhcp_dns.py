@@ -181,6 +181,12 @@ def test_wanted_names_vms_router_and_metadata_server() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["data-server", "Data-Server", "r-1-VM", "R-1-vm"])
+def test_wanted_gives_no_vm_a_name_of_the_router(name: str) -> None:
+    """Other VMs would ask it for their passwords."""
+    assert not [line for line in lines(isolated(hosts=(host("10.1.1.11", name),)), HOSTS) if "10.1.1.11" in line]
+
+
 def test_wanted_names_a_metadata_server_in_every_network() -> None:
     """Each network finds it at its own address, also after 100 VMs (F12)."""
     vms = tuple(host(f"10.2.1.{n}", f"vm{n}", device="eth2") for n in range(11, 111))
