@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.lab import debian
+
 BUILD = Path(__file__).resolve().parents[2] / "image" / "build"
 DEBIAN = """\
 Types: deb
@@ -39,12 +41,12 @@ def build() -> ModuleType:
     return module
 
 
-def test_debian_stanzas_are_kept_and_third_parties_are_not(build: ModuleType) -> None:
-    kept = build.deb822_stanzas("\n\n".join((THIRD_PARTIES[0], DEBIAN, *THIRD_PARTIES[1:])))
+def test_debian_stanzas_are_kept_and_third_parties_are_not() -> None:
+    kept = debian.deb822_stanzas("\n\n".join((THIRD_PARTIES[0], DEBIAN, *THIRD_PARTIES[1:])))
     assert [stanza.splitlines()[1] for stanza in kept] == ["URIs: http://mirror.example/debian"]
 
 
-def test_one_line_sources_become_stanzas(build: ModuleType) -> None:
+def test_one_line_sources_become_stanzas() -> None:
     text = """
 # deb http://mirror.example/debian bookworm main
 deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://mirror.example/debian bookworm main
@@ -52,7 +54,7 @@ deb [signed-by=/etc/apt/keyrings/cloud.gpg] https://cloud.example/apt cloud-sdk 
 deb-src http://mirror.example/debian bookworm main
 deb http://mirror.example/security bookworm-security main contrib
 """
-    assert build.one_line_sources(text) == [
+    assert debian.one_line_sources(text) == [
         "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\nComponents: main\n"
         "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg",
         "Types: deb\nURIs: http://mirror.example/security\nSuites: bookworm-security\nComponents: main contrib",
