@@ -56,7 +56,12 @@ def renderer() -> Renderer:
 
 def outcome(case: Path) -> dict[str, str]:
     """Return every expected file of a case, by name."""
-    router, render = build(databags(case), nics(case)), renderer()
+    return rendered(build(databags(case), nics(case)))
+
+
+def rendered(router: Router) -> dict[str, str]:
+    """Return everything that is written for a router, by the name of its file."""
+    render = renderer()
     rules, firewall = tables.wanted(router, render)
     del rules
     host = system.wanted(router, render, system.Given(ssh_keys=("ssh-ed25519 AAAA the hypervisor's agent",)))

@@ -48,7 +48,8 @@ class LoadBalancer:
 def load_balancer(bags: Mapping[str, Any]) -> LoadBalancer | None:
     """Return the load balancer, None until a drop has asked for one.
 
-    The databag has one record; the records of several would be one configuration (G3).
+    The databag has one record; the records of several would be one configuration (G3). Lines end where haproxy ends
+    them: Python would end some at signs that users may write, such as U+2028.
     """
     records = bags.get("loadbalancer", {}).get("config") or []
     if not records:
@@ -56,7 +57,7 @@ def load_balancer(bags: Mapping[str, Any]) -> LoadBalancer | None:
     opened = (rule for record in records for key in ("add_rules", "stat_rules") for rule in record.get(key) or ())
     certificates = (_certificate(sent) for record in records for sent in record.get("ssl_certs") or ())
     return LoadBalancer(
-        lines=tuple(line for record in records for text in record["configuration"] for line in text.splitlines()),
+        lines=tuple(line for record in records for text in record["configuration"] for line in text.split("\n")),
         listeners=tuple(sorted({_listener(rule) for rule in opened if rule}, key=_order)),
         certificates=tuple(sorted(certificates, key=lambda found: found.name)),
         addresses=frozenset(_addresses(bags)),

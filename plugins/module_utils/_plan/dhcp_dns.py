@@ -290,7 +290,10 @@ def _dhcp_host(host: DhcpHost) -> str:
 
 
 def _names(router: Router, guests: tuple[Device, ...]) -> list[str]:
-    """Return the names DNS knows: the VMs, the router, and where each network finds its metadata (F12)."""
+    """Return the names DNS knows: the VMs, the router, and where each network finds its metadata (F12).
+
+    A router that serves no VMs, an internal load balancer, may be told of some all the same (A3).
+    """
     domains = {device.name: _domain(router, device) for device in guests}
     lines = []
     for device in guests:
@@ -299,9 +302,10 @@ def _names(router: Router, guests: tuple[Device, ...]) -> list[str]:
             own = _own_address(router, device, network)
             lines += [f"{own} {name} {name}.{domain}" for name in (DATA_SERVER, router.settings.name)]
     named: tuple[DhcpHost | HostName6, ...] = (*router.hosts, *router.names6)
+    served = [host for host in named if host.device in domains]
     # A VM that is called like the router would be sent the passwords and data of others.
     taken = {"", DATA_SERVER, router.settings.name.lower()}
-    lines += [f"{h.ip} {h.name} {h.name}.{domains[h.device]}" for h in named if h.name.lower() not in taken]
+    lines += [f"{h.ip} {h.name} {h.name}.{domains[h.device]}" for h in served if h.name.lower() not in taken]
     return lines
 
 

@@ -146,6 +146,16 @@ def new_binds(router: Router, committed: Router) -> tuple[Bind, ...]:
     return tuple(bind for bind in haproxy.binds(sections(router.load_balancer)) if bind not in before)
 
 
+def require_harmless(router: Router, committed: Router) -> None:
+    """Raise DropError for a line that runs code or changes whose rights haproxy has (N3)."""
+    if router.load_balancer == committed.load_balancer:
+        return
+    refused = haproxy.refused(sections(router.load_balancer))
+    if refused:
+        expected = "lines that run no code, write no file and keep haproxy's user"
+        raise DropError(_DROP, "rules[0].configuration", expected, ", ".join(refused))
+
+
 def require_own_addresses(binds: Iterable[Bind], balancer: LoadBalancer) -> None:
     """Raise DropError for a listener on an address that is not the router's (G4)."""
     for bind in binds:

@@ -26,6 +26,13 @@ def test_lines_are_split_where_one_element_has_several() -> None:
     assert [line.strip() for line in found.lines if line.strip()] == ["global", "maxconn 1", "daemon"]
 
 
+def test_lines_end_only_where_haproxy_ends_them() -> None:
+    """Python ends lines at U+2028 and its like, which a user may write into a name."""
+    found = load_balancer({"loadbalancer": {"config": [{"configuration": ["acl a\u2028b\x85c\n\tmode tcp\r\n"]}]}})
+    assert found is not None
+    assert found.lines == ("acl a\u2028b\x85c", "\tmode tcp\r", "")
+
+
 def test_listeners_are_sorted_and_once() -> None:
     """Their order comes from a hash set of the server; the statistics may be nowhere, or everywhere."""
     rules = {"add_rules": ["192.0.2.11:443:", "192.0.2.11:80:", "192.0.2.9:80:"], "remove_rules": ["192.0.2.11:25:"]}

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -318,3 +319,9 @@ def test_stale_leases_of_a_tier_are_judged_by_its_own_vms() -> None:
     first = servers(router)[0]
     given = [Lease("10.2.1.11", "02:01:00:00:00:0b"), Lease("10.2.2.21", "02:01:00:00:00:15")]
     assert stale_leases(router, first, given) == [ReleaseLease("10.2.2.21", "02:01:00:00:00:15", "tier_10_2_1_0")]
+
+
+def test_a_router_that_serves_no_vms_names_none() -> None:
+    """An internal load balancer may be told of VMs all the same (A3)."""
+    balancer = with_settings(replace(isolated(GUEST, CONTROL), hosts=(host("10.1.1.11"),)), kind=Kind.INTERNAL_LB)
+    assert lines(balancer, HOSTS) == []

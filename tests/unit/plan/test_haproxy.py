@@ -177,3 +177,40 @@ def test_binds_are_those_of_proxies() -> None:
 def test_secrets_are_the_passwords() -> None:
     lines = ["listen a", "stats auth admin1:AdMiN123", "userlist u", "user eve insecure-password pw1", "user adam"]
     assert haproxy.secrets(haproxy.parse(lines)) == ("admin1:AdMiN123", "AdMiN123", "pw1")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("program spy", "external-check", "insecure-fork-wanted", "lua-load /tmp/x.lua", "lua-prepend-path /tmp/?"),
+        *("user root", "uid 0", "group root", "pidfile /etc/x", "stats socket /etc/cloudstack/ips.json"),
+        *("bind unix@/etc/x", "bind /etc/x", "bind 192.0.2.1:80,/etc/x", "bind fd@3", '"program" spy', "pro\\gram spy"),
+    ],
+)
+def test_lines_that_give_the_router_away_are_refused(line: str) -> None:
+    (word,) = haproxy.refused(haproxy.parse(["global", f"\t{line}"]))
+    assert word in (line.split()[0], "a keyword in quotes")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "user haproxy",
+            "group haproxy",
+            "stats socket /run/haproxy/admin.sock",
+            "stats socket /var/run/haproxy.socket",
+        ),
+        *("user client password x y", "group g users a,b", "stats enable", "stats uri /admin?stats", "# program", ""),
+        *(
+            "bind *:80",
+            "bind :80-90",
+            "bind ipv4@192.0.2.1:80",
+            "bind udp@192.0.2.1:81",
+            "bind 192.0.2.1:443 ssl crt /etc/cloudstack/ssl/a.pem",
+        ),
+        *("bind [2001:db8::1]:80", "server a 10.1.1.1:80 check", "http-request deny", "option external-check"),
+    ],
+)
+def test_lines_of_load_balancers_are_not_refused(line: str) -> None:
+    assert haproxy.refused(haproxy.parse(["global", line])) == ()

@@ -150,6 +150,15 @@ def test_only_new_listeners_are_judged() -> None:
     assert load_balancer.new_binds(before, router(None)) == (Bind(FIRST, 80),)
 
 
+def test_a_new_line_that_runs_code_is_refused_by_its_keyword() -> None:
+    """What was committed before there was this rule must not stop a boot."""
+    before, after = router(balancer()), router(balancer(*LINES, "program spy", "command /bin/sh"))
+    load_balancer.require_harmless(before, router(None))
+    load_balancer.require_harmless(after, after)
+    with pytest.raises(DropError, match=r"rules\[0\]\.configuration: expected lines that run no code.*, got program$"):
+        load_balancer.require_harmless(after, before)
+
+
 def test_listeners_must_be_on_addresses_of_the_router() -> None:
     load_balancer.require_own_addresses([Bind(FIRST, 1), Bind(None, 2), Bind(IPv4Address("127.0.0.1"), 3)], balancer())
     with pytest.raises(DropError, match=r"addresses of this router, got 192\.0\.2\.99:81$"):

@@ -22,11 +22,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 def plan(system: System, router: Router, committed: Router) -> list[Step]:
     """Plan haproxy: its files and certificates, and whether it runs.
 
-    Raises DropError for a new listener that cannot work, before anything is changed (G4).
+    Raises DropError for a new listener that cannot work, and for lines that run code, before anything is changed (G4).
     """
     balancer = router.load_balancer
     if balancer is None:
         return _without()
+    load_balancer.require_harmless(router, committed)
     _check_binds(system, router, committed, balancer)
     keys = {sent.name: _key(system, sent) for sent in balancer.certificates}
     wanted = load_balancer.wanted(balancer, keys, system.render)
