@@ -29,7 +29,8 @@ units: venv ## run the unit tests, then the same under ansible-test
 
 scenarios: image ## run molecule scenarios and traffic tests against real routers
 	@$(PYTHON) -m tests.checks.molecule_scenarios
-	@$(PYTHON) -m pytest tests/lab tests/scenarios -v --durations=5 --junitxml=$(JUNIT)/scenarios/scenarios.xml
+	@$(PYTHON) -m pytest tests/lab tests/scenarios -m "not timed" -n 2 --dist loadfile -v --durations=5 --junitxml=$(JUNIT)/scenarios/scenarios.xml
+	@$(PYTHON) -m pytest tests/scenarios -m timed -v --durations=5 --junitxml=$(JUNIT)/scenarios/timed.xml
 
 test: ## run everything above, with a time per stage
 	@python3 tests/checks/stages.py venv lint sanity units image scenarios

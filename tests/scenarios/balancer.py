@@ -97,6 +97,10 @@ class Balancer:
         body = self.body(revoked, more)
         return self.router.drop(f"load_balancer.json.{uuid.uuid4()}", json.dumps(body), check=check)
 
+    def sessions(self, address: str, port: int) -> int:
+        """Return how many clients a rule has now, as the management server asks."""
+        return int(self.router.command(f"get_haproxy_stats.sh {address} {port}").stdout)
+
     def body(self, revoked: Iterable[Rule] = (), more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the drop."""
         lines = HEAD.splitlines()

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Networks that the tests of a module share, each brought up once."""
+"""Networks that the tests of a module share, each brought up once; two modules may run beside each other."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ from tests.scenarios.networks import FIXTURES, Isolated
 from tests.scenarios.vpcs import Vpc
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of pairs: they bound gaps in the traffic by tenths of a second."""
+    for item in items:
+        if item.path.name.startswith("test_redundant"):
+            item.add_marker(pytest.mark.timed)
+
+
 @pytest.fixture(scope="module")
-def isolated() -> Iterator[Isolated]:
+def isolated(worker_id: str) -> Iterator[Isolated]:
     """Return the isolated network of the fixtures, with all its drops applied."""
-    with Lab("isolated") as lab:
+    with Lab(f"isolated-{worker_id}") as lab:
         network = networks.fixture_network(lab)
         network.router.wait_boot()
         network.router.replay(FIXTURES / "isolated")
@@ -25,9 +33,9 @@ def isolated() -> Iterator[Isolated]:
 
 
 @pytest.fixture(scope="module")
-def vpc() -> Iterator[Vpc]:
+def vpc(worker_id: str) -> Iterator[Vpc]:
     """Return the VPC of the fixtures, with all its drops applied at once."""
-    with Lab("vpcs") as lab:
+    with Lab(f"vpcs-{worker_id}") as lab:
         network = vpcs.vpc(lab)
         network.router.wait_boot()
         directory = FIXTURES / "vpc"

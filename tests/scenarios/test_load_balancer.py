@@ -18,6 +18,7 @@ from tests.lab.probes import TcpStream, ask, tcp, tcp_connect
 from tests.scenarios import networks
 from tests.scenarios.balancer import Balancer, Rule, certificate
 from tests.scenarios.networks import ELSEWHERE, FIXTURES, INTERNET, Isolated
+from tests.scenarios.pair import wait_for
 from tests.scenarios.web import WebServer, curl, get, servers
 
 PUBLIC, OTHER, CLOSED = "192.0.2.21", "192.0.2.20", "192.0.2.22"
@@ -78,8 +79,11 @@ def test_least_connections(network: Isolated, balancer: Balancer) -> None:
     """While one VM holds a connection, the other gets the short ones."""
     balancer.apply(Rule(PUBLIC, 80, "leastconn", TCP))
     client = network.internet[INTERNET]
+    answers = set()
     with TcpStream(client, PUBLIC, 80):
-        answers = {tcp_connect(client, PUBLIC, 80).server for _ in range(6)}
+        for _ in range(6):
+            wait_for(lambda: balancer.sessions(PUBLIC, 80) == 1, 5, "the end of the short connection")
+            answers.add(tcp_connect(client, PUBLIC, 80).server)
     assert len(answers) == 1
 
 
@@ -297,9 +301,7 @@ def test_the_number_of_connections(network: Isolated, balancer: Balancer) -> Non
     balancer.apply(Rule(PUBLIC, 80, machines=TCP), Rule(OTHER, 80, machines=TCP))
     client = network.internet[INTERNET]
     with TcpStream(client, PUBLIC, 80), TcpStream(client, PUBLIC, 80), TcpStream(client, OTHER, 80):
-        assert network.router.command(f"get_haproxy_stats.sh {PUBLIC} 80").stdout == "2\n"
-        assert network.router.command(f"get_haproxy_stats.sh {OTHER} 80").stdout == "1\n"
-        assert network.router.command(f"get_haproxy_stats.sh {OTHER} 81").stdout == "0\n"
+        assert [balancer.sessions(*at) for at in ((PUBLIC, 80), (OTHER, 80), (OTHER, 81))] == [2, 1, 0]
 
 
 REFUSED = {
