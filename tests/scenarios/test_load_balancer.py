@@ -78,8 +78,7 @@ def test_round_robin(network: Isolated, balancer: Balancer) -> None:
 def test_least_connections(network: Isolated, balancer: Balancer) -> None:
     """While one VM holds a connection, the other gets the short ones."""
     balancer.apply(Rule(PUBLIC, 80, "leastconn", TCP))
-    client = network.internet[INTERNET]
-    answers = set()
+    client, answers = network.internet[INTERNET], set()
     with TcpStream(client, PUBLIC, 80):
         for _ in range(6):
             wait_for(lambda: balancer.sessions(PUBLIC, 80) == 1, 5, "the end of the short connection")
