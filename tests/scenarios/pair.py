@@ -8,7 +8,7 @@ Both routers have the same MAC on the first public NIC and different ones on the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,17 +194,19 @@ class Pair:
         run("ip", "-n", self.lab.bridges, "link", "set", port, "up" if plugged else "down")
 
     @contextmanager
-    def partition(self, loss: float = 1.0) -> Iterator[None]:
-        """Lose a share of what goes between the routers on the VRRP link, in both directions; VMs are not affected."""
+    def partition(self, loss: float = 1.0, *, silent: Iterable[str] = tuple(OWN)) -> Iterator[None]:
+        """Lose a share of what routers say to each other on the VRRP link, by default both; VMs are not affected."""
+        names = tuple(silent)
         rule = f"numgen random mod 1000 < {round(loss * 1000)} " if loss < 1 else ""
-        matches = [f"ip saddr {ip} ip daddr {{ 224.0.0.18, 225.0.0.50 }} {rule}drop" for ip in OWN.values()]
-        table = "add table bridge cut; add chain bridge cut forward { type filter hook forward priority 0; };"
-        rules = "".join(f" add rule bridge cut forward {match};" for match in matches)
-        run("ip", "netns", "exec", self.lab.bridges, "nft", table + rules)
+        matches = [f"ip saddr {OWN[name]} ip daddr {{ 224.0.0.18, 225.0.0.50 }} {rule}drop" for name in names]
+        table = f"bridge cut_{'_'.join(names)}"
+        made = f"add table {table}; add chain {table} forward {{ type filter hook forward priority 0; }};"
+        rules = "".join(f" add rule {table} forward {match};" for match in matches)
+        run("ip", "netns", "exec", self.lab.bridges, "nft", made + rules)
         try:
             yield
         finally:
-            run("ip", "netns", "exec", self.lab.bridges, "nft", "delete table bridge cut")
+            run("ip", "netns", "exec", self.lab.bridges, "nft", f"delete table {table}")
 
     @contextmanager
     def frozen(self, router: Router) -> Iterator[None]:
@@ -279,6 +281,11 @@ def wait_for(condition: Callable[[], bool], timeout: float, what: str) -> float:
 def transitions(router: Router) -> int:
     """Return how many transitions have ended since the log began."""
     return router.exec("cat", LOG).stdout.count(": done in ")
+
+
+def elections(router: Router) -> int:
+    """Return how many of the transitions were not just a primary that takes over again."""
+    return transitions(router) - router.exec("cat", LOG).stdout.count("again: done in ")
 
 
 def started(router: Router, unit: str) -> str:

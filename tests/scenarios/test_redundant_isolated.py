@@ -9,6 +9,7 @@ prints the table.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -16,14 +17,16 @@ from contextlib import AbstractContextManager, nullcontext
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.probes import arp_probe, dhcp_lease, dns_query
+from tests.lab.probes import arp_probe, dhcp_lease, dns_query, icmp_ping
 from tests.lab.router import Router
 from tests.scenarios import pair as pairs
-from tests.scenarios.pair import GATEWAY, LOG, OWN, SOURCE_NAT, STATIC, Pair, is_up, status, wait_for
+from tests.scenarios.pair import FAR, GATEWAY, LOG, OWN, SOURCE_NAT, STATIC, Pair, is_up, status, wait_for
 from tests.scenarios.pair_traffic import Report, traffic
 
 CONNECTIONS = int(os.environ.get("CONNECTIONS", "120"))
 INTERVAL = float(os.environ.get("INTERVAL", "1"))
+CLAIMED = "claimed by another machine"
+ARP_TABLE = "add table arp seen; add chain arp seen input { type filter hook input priority 0; };"
 DAEMONS = ("keepalived", "conntrackd", "cloudstack-redundancy")
 
 
@@ -187,14 +190,62 @@ def test_lossy_link(pair: Pair, table: list[str], loss: float) -> None:
 def test_partition_is_reported_and_heals(pair: Pair, table: list[str]) -> None:
     """C1, C3, N5: two primaries for as long as they cannot hear each other, and three intervals longer at most."""
     pair.settle()
-    before = {name: pairs.transitions(router) for name, router in pair.routers.items()}
+    before = [pairs.elections(router) for router in pair.routers.values()]
     with pair.partition():
         wait_for(lambda: list(pair.states().values()) == ["PRIMARY"] * 2, 4 * pair.interval + 3, "two primaries")
     healed = wait_for(lambda: len(pair.owners()) == 1, 3 * pair.interval + 1, "one owner again")
     table.append(f"{'partition, then healed':32} one owner after {healed:.1f} s")
     pair.settle()
-    after = {name: pairs.transitions(router) for name, router in pair.routers.items()}
-    assert sum(after.values()) - sum(before.values()) == 2, "one became primary, one gave way, no more"
+    after = [pairs.elections(router) for router in pair.routers.values()]
+    assert sum(after) - sum(before) == 2, "one became primary, one gave way, no more"
+
+
+def test_a_primary_that_nobody_heard_keeps_nothing(pair: Pair, table: list[str]) -> None:
+    """The router that stays primary hears no advertisement of the other one, which had the last word on every segment.
+
+    Neighbours learn addresses from ARP, switches from any frame: the second public NIC has another MAC on each router.
+    """
+    pair.settle()
+    winner, loser = pair.routers["r2"], pair.routers["r1"]
+    if pair.primary is loser:
+        hand_over(pair, loser)
+        wait_for(lambda: status(winner) == "PRIMARY", 5, "handover")
+        loser.exec("systemctl", "start", "keepalived")
+        pair.settle()
+    time.sleep(max(3.0, 4 * pair.interval))  # a new primary has just announced its addresses, and does not defend them
+    with traffic(pair, CONNECTIONS) as report:
+        with pair.partition(silent=["r1"]):
+            with pair.partition(silent=["r2"]):
+                wait_for(lambda: status(loser) == "PRIMARY", 4 * pair.interval + 3, "two primaries")
+            wait_for(lambda: status(loser) == "BACKUP", 4 * pair.interval + 3, f"{loser.name} gives way")
+        wait_for(lambda: CLAIMED in problems(winner), 5, "the claims reported")
+    table.append(f"{'primary that nobody heard':32} {report}")
+    assert report.broken == ()
+    for gateway, ip, nic in ((1, SOURCE_NAT, 0), (1, STATIC, 0), (2, FAR, 1)):
+        entry = pair.lab.hosts[f"gateway{gateway}"].ip("neigh", "show", ip)
+        assert pairs.public_mac(winner.name, pairs.SUBNETS[nic]) in entry
+    assert pair.primary is winner
+
+
+def test_a_strangers_claim_is_answered_for_that_address_alone(pair: Pair) -> None:
+    """RFC 5227, section 2.4: a lasting conflict is reported, defended, and makes no storm."""
+    pair.settle()
+    primary, gateway = pair.primary, pair.lab.hosts["gateway2"]
+    stranger = pair.lab.host("stranger", "eth3", f"{FAR}/24")
+    mac = pairs.public_mac(primary.name, pairs.SUBNETS[1])
+    announced = "arp operation request arp saddr ip {} arp daddr ip {}".format(*[FAR] * 2)
+    gateway.run("nft", ARP_TABLE + f" add rule arp seen input {announced} arp saddr ether {mac} counter")
+    before, started = pairs.transitions(primary), time.monotonic()
+    while time.monotonic() - started < 5:
+        stranger.ip("neigh", "flush", "all")
+        icmp_ping(stranger, "198.51.100.1", timeout=0.2)  # asks for the gateway, and says that it has the address
+    assert CLAIMED in problems(primary)
+    stranger.ip("link", "set", "eth0", "down")
+    wait_for(lambda: mac in gateway.ip("neigh", "show", FAR), 5, "the address back at the primary")
+    packets = int(re.findall(r"packets (\d+)", gateway.run("nft", "list", "table", "arp", "seen").stdout)[0])
+    looks = (time.monotonic() - started) // 2 + 2
+    assert 1 <= packets <= 2 * looks, "two packets for a claim, whatever number of times it was made"
+    assert pairs.transitions(primary) == before, "one address is not the other router"
 
 
 @pytest.mark.parametrize(
@@ -224,6 +275,11 @@ def test_every_start_ends_with_one_primary(pair: Pair, table: list[str], order: 
     table.append(f"{order:32} {pair.states()} after {took:.1f} s")
     assert len(pair.owners("eth2")) == len(pair.owners("eth3")) == 1
     assert pair.owners() == [pair.primary.name]
+
+
+def problems(router: Router) -> str:
+    """Return what the watchdog found wrong at its last look."""
+    return router.exec("/opt/cloud/bin/checkrouter.sh").stdout
 
 
 def routing(router: Router) -> tuple[str, str]:

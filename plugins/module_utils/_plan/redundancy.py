@@ -173,7 +173,9 @@ def _own_address(router: Router, link: Device) -> object:
 
 
 def _peers(router: Router, link: Device, own: str, render: Callable[..., str]) -> str:
-    return render("redundancy/peers.nft.j2", header=HEADER, link=link.name, own=own, memory=f"{_memory(router)}ms")
+    moving = [f'"{nic}" . {address}' for nic, address in map(str.split, transition(router).announce)]
+    memory = f"{_memory(router)}ms"
+    return render("redundancy/peers.nft.j2", header=HEADER, link=link.name, own=own, memory=memory, moving=moving)
 
 
 def _memory(router: Router) -> int:

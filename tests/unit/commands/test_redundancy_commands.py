@@ -97,6 +97,31 @@ def test_all_addresses_are_announced_again_after_a_takeover(pair: Router) -> Non
     assert sorted(line.split()[-2:] for line in lines) == [["eth2", "192.0.2.10"], ["eth2", "192.0.2.11"]]
 
 
+def test_a_defended_address_is_announced_alone(pair: Router) -> None:
+    pair.run("vr-transition", "announce", "eth2", "192.0.2.11")
+    (line,) = pair.path("/called").read_text().splitlines()
+    assert line.endswith("arping -q -U -c 2 -w 2 -I eth2 192.0.2.11")
+
+
+@pytest.mark.parametrize("goal", ["backup", "fault", "stop"])
+def test_taking_over_again_is_for_the_primary(pair: Router, goal: str) -> None:
+    """keepalived may have decided otherwise since the watchdog looked."""
+    pair.run("vr-transition", goal)
+    before = called(pair)
+    assert pair.run("vr-transition", "again").returncode == 0
+    assert called(pair) == before
+
+
+def test_taking_over_again_does_what_the_takeover_did(pair: Router) -> None:
+    pair.run("vr-transition", "primary")
+    before = called(pair)
+    pair.run("vr-transition", "again")
+    first, second = ([line.split(maxsplit=1)[1] for line in calls] for calls in (before, called(pair)[len(before) :]))
+    assert sorted(second) == sorted(first)
+    assert pair.path(f"{RUN}/state").read_text() == "PRIMARY\n"
+    assert "again: done in 0 ms" in log(pair)
+
+
 @pytest.mark.parametrize(("before", "goal", "again"), [("BACKUP", "primary", True), ("BACKUP", "fault", False)])
 def test_a_change_during_a_converge_asks_for_another(pair: Router, before: str, goal: str, again: bool) -> None:
     pair.put(f"{RUN}/state", f"{before}\n")

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
@@ -136,6 +137,14 @@ def test_every_address_that_appears_is_announced() -> None:
     )
 
 
+def test_every_address_that_appears_is_defended(render: Callable[..., str]) -> None:
+    conf = text(isolated_pair(), redundancy.PEERS, render)
+    assert re.findall(r'"(\S+)" \. ([0-9.]+)', conf) == [
+        tuple(line.split()) for line in redundancy.transition(isolated_pair()).announce
+    ]
+    assert "size 4\n" in conf, "the other router claims them all"
+
+
 def test_gateway_addresses_are_withdrawn_when_keepalived_cannot() -> None:
     assert redundancy.transition(vpc_pair()).withdraw == (
         "addr del 10.2.1.1/24 dev eth2",
@@ -177,8 +186,7 @@ def test_both_routers_differ_in_their_own_addresses_only(
 def test_a_further_tier_changes_no_file_that_a_daemon_restarts_for(render: Callable[..., str]) -> None:
     """C5: keepalived reloads, and what it advertises stays the same, so that the other router still believes it."""
     before, after = vpc_pair(tiers=1), vpc_pair(tiers=2)
-    for path in (redundancy.CONNTRACKD, redundancy.PEERS):
-        assert text(before, path, render) == text(after, path, render)
+    assert text(before, redundancy.CONNTRACKD, render) == text(after, redundancy.CONNTRACKD, render)
     advertised = [
         text(router, redundancy.KEEPALIVED, render).partition("virtual_ipaddress {")[2].partition("}")[0]
         for router in (before, after)
