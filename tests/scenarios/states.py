@@ -15,7 +15,10 @@ from typing import Any
 from tests.lab.router import CACHE, Answer, Router, with_private_keys
 from tests.scenarios.drops import Drop
 
-WATCHED = ("/etc", "/var/lib/cloudstack/nftables", "/var/www/cloudstack")
+SERVED = ("/var/www/cloudstack", "/var/lib/cloudstack-passwords")
+"""Metadata, and the passwords that wait or were fetched."""
+
+WATCHED = ("/etc", "/var/lib/cloudstack/nftables", *SERVED)
 """Where a converge that has nothing to do must not write; databags are among it."""
 DAEMONS = ("dnsmasq", "nginx", "cloudstack-passwords", "ssh")
 FILES = (
@@ -26,7 +29,7 @@ FILES = (
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/hostname",
-    "/var/www/cloudstack",
+    *SERVED,
 )
 TABLES = ("cloudstack", "cloudstack_usage")
 DATABAGS = "/etc/cloudstack"

@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.router import CACHE, Router
-from tests.scenarios import drops, networks, states
+from tests.scenarios import drops, networks, shared, states
 from tests.scenarios.networks import FIXTURES
 
 DIRECTORY = FIXTURES / "isolated"
@@ -32,13 +32,15 @@ def router() -> Iterator[Router]:
 
 
 def toggle(on: bool) -> bytes:
-    """Return an aggregate that changes four databags and three services, or takes that back."""
+    """Return an aggregate that changes six databags and four services, or takes that back: data go with their VM."""
     bodies = (
         drops.alias("10.7.77.1", 2, revoke=not on),
         drops.forward("192.0.2.20", (7000, 7009), "10.7.0.77", revoke=not on),
         drops.ingress(700, "192.0.2.20", ports=(7000, 7009), revoked=not on),
         drops.vm("new", "02:07:00:00:00:77", "10.7.0.77", remove=not on),
     )
+    if on:
+        bodies += (shared.data("10.7.0.77", b"#!/bin/sh\n", vm_id="77"), shared.password("10.7.0.77", "pw"))
     return states.aggregate((f"{i}.json", json.dumps(body).encode()) for i, body in enumerate(bodies))
 
 
