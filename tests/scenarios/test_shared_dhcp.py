@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.probes import dhcp, dhcp_lease, dns_query
-from tests.scenarios import shared
+from tests.scenarios import clients, shared
 from tests.scenarios.shared import ALIAS, RESOLVERS, ROUTER, VMS, Shared
 
 INFINITE = 2**32 - 1
@@ -47,21 +44,11 @@ def test_each_subnet_has_its_own_options(net: Shared, vm: str, own: str) -> None
     assert (lease["domain"], lease["mtu"], lease["lease"]) == ("lab.internal", 1500, INFINITE)
 
 
-@pytest.mark.parametrize("client", ["udhcpc", "dhclient"])
-@pytest.mark.parametrize("vm", ["first", "third"])
-def test_real_clients_get_their_address(net: Shared, vm: str, client: str, tmp_path: Path) -> None:
-    assert shutil.which(client), "tests/checks/debian-packages.txt names its package"
-    script, said = tmp_path / "script", tmp_path / "said"
-    script.write_text(f'#!/bin/sh\necho "$1$reason $ip$new_ip_address $router$new_routers" >>{said}\n')
-    script.chmod(0o755)
-    if client == "udhcpc":
-        net.vms[vm].run("udhcpc", "-i", "eth0", "-n", "-q", "-f", "-T", "1", "-s", str(script), check=False)
-    else:
-        pid = tmp_path / "pid"
-        net.vms[vm].run("dhclient", "-1", "-sf", str(script), "-lf", str(tmp_path / "leases"), "-pf", str(pid), "eth0")
-        os.kill(int(pid.read_text()), signal.SIGTERM)  # With its lease it went into the background.
-    address = VMS[vm][0]
-    assert f"{address} {address.rpartition('.')[0]}.1" in said.read_text()
+@pytest.mark.parametrize("client", clients.CLIENTS)
+@pytest.mark.parametrize(("vm", "own"), [("first", ROUTER), ("third", ALIAS)])
+def test_real_clients_get_their_lease(net: Shared, vm: str, own: str, client: str, tmp_path: Path) -> None:
+    expected = clients.Told(VMS[vm][0], f"{own.rpartition('.')[0]}.1", " ".join((own, *RESOLVERS)), "lab.internal")
+    assert clients.lease(net.vms[vm], client, tmp_path) == expected
 
 
 def test_an_unknown_mac_gets_nothing(net: Shared) -> None:

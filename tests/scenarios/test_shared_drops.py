@@ -123,14 +123,9 @@ def test_replay(played: Played) -> None:
 
 
 OTHERS = (
-    "edge-dhcp",
     "edge-empty-lists",
-    "edge-lb-appcookie",
-    "edge-lb-static-leak",
     "edge-pf-conflict",
     "isolated-restart-aggregate",
-    "lb-keepalive",
-    "lb-stats-default",
     "scale-pf-1000",
     "scale-vms-500-aggregate",
 )
