@@ -47,7 +47,7 @@ def network(
     cmdline: str, vms: Mapping[str, Vm], more_nics: Mapping[str, tuple[str, str]] | None = None
 ) -> Iterator[Net]:
     """Make a router with the boot arguments of the drops, and VMs on its first NIC; it has booted."""
-    with Lab("shared-clients") as lab:
+    with Lab(f"shared-{cmdline}") as lab:
         nics = {"eth0": ("guest", lab.mac("guest")), "eth1": ("control", lab.mac("control")), **(more_nics or {})}
         for segment, _mac in nics.values():
             lab.segment(segment)
