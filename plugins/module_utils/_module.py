@@ -233,31 +233,40 @@ def run_commit(call: Call) -> dict[str, Any]:
     with _as_vr_error():
         store.resume(params["transaction"])
         if params["reason"]:
-            store.discard()
-            names = []
-        else:
-            # If this fails the transaction goes on: the play puts the previous state back in it.
-            with call.phases.time("commit"):
-                names = store.commit()
-        try:
-            _record(call, params["drops"], params["started"], params["reason"])
-        finally:
-            store.end()
-    return {"changed": bool(names), "databags": names}
+            try:
+                store.discard()
+                _record(call, params["drops"], params["started"], params["reason"])
+            finally:
+                store.end()
+            return {"changed": False, "databags": []}
+        # If this fails the transaction goes on: the play puts the previous state back in it.
+        with call.phases.time("commit"):
+            if params["keep"]:
+                for name in _names(params, params["drops"]):
+                    store.copy_drop(name)
+            databags = store.commit()
+        _record(call, params["drops"], params["started"], None)
+        store.end()
+    return {"changed": bool(databags), "databags": databags}
+
+
+def _names(params: Mapping[str, Any], drops: list[str]) -> list[str]:
+    """Return the files of the inbox that a converge is about: the drops, and the aggregate they may come in."""
+    aggregate = params["aggregate"]
+    return [*drops, *([aggregate.rsplit("/", 1)[-1]] if aggregate else [])]
 
 
 def _record(call: Call, drops: list[str], started: float, reason: str | None, commands: int = 0) -> None:
-    """Archive or keep the drops, and write the record that the management server's commands read.
+    """Take the drops from the inbox, and write the record that the management server's commands read.
 
     What this task has spent itself is in `call.phases` and `commands`, what those before it have is in the lease.
     """
     params, store = call.params, call.store
-    aggregate = params["aggregate"]
-    names = [*drops, *([aggregate.rsplit("/", 1)[-1]] if aggregate else [])]
+    names = _names(params, drops)
     with call.phases.time("commit"):
         for name in names:
             if reason is None:
-                store.archive(name, keep=params.get("keep", True))
+                store.remove_drop(name)
             else:
                 store.fail(name, reason)
     noted = store.noted()

@@ -195,6 +195,22 @@ def test_a_full_disk_is_an_error_and_the_old_state_stands(router: Router, direct
     states.assert_same(before, states.state(router))
 
 
+def test_a_drop_that_cannot_be_archived_is_not_committed(router: Router) -> None:
+    """The reason is the whole reason, and the name does not count as taken."""
+    before, databags = states.state(router), states.databags(router)
+    name = drops.named("archive", 1)
+    with full(router, f"{CACHE}/processed"):
+        answer = router.drop(name, drops.ingress(700, "192.0.2.20", ports=(7000, 7009)), check=False)
+    assert answer.returncode == 1
+    assert answer.stderr.count("\n") == 1
+    assert FULL in answer.stderr
+    assert "previous state" not in answer.stderr
+    assert router.read(f"{CACHE}/failed/{name}.reason").strip() == answer.stderr.strip()
+    assert router.command(f"update_config.py {name}", check=False).returncode == 1
+    assert states.databags(router) == databags
+    states.assert_same(before, states.state(router))
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"id": "firewallrules", "eth0": '])
 def test_a_damaged_databag_is_named_and_not_emptied(router: Router, damage: str) -> None:
     path = f"{states.DATABAGS}/firewallrules.json"

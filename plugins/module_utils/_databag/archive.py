@@ -63,23 +63,28 @@ class Archive:
             self._paths.processed / f"{name}.gz"
         )
 
-    def archive(self, name: str, *, keep: bool) -> None:
-        """Move a committed drop from the inbox to processed/, or only remove it.
+    def copy(self, name: str) -> None:
+        """Copy a drop to processed/, before it is committed: a full disk then refuses it as a whole.
 
-        The copy is on disk before the drop goes. Done again after a kill it ends the same.
+        Done again after a kill it ends the same; while the drop is in the inbox the copy means nothing.
         """
-        inbox = self._paths.inbox / check_name(name)
-        if keep:
-            self._disk.make_directory(self._paths.processed, PRIVATE_DIRECTORY)
-            data = gzip.compress(self._disk.read(inbox), compresslevel=1, mtime=0)
-            self._disk.replace(self._paths.processed / f"{name}.gz", data)
-        self._disk.remove(inbox)
+        data = gzip.compress(self._disk.read(self._paths.inbox / check_name(name)), compresslevel=1, mtime=0)
+        self._disk.make_directory(self._paths.processed, PRIVATE_DIRECTORY)
+        self._disk.replace(self._paths.processed / f"{name}.gz", data)
+
+    def remove(self, name: str) -> None:
+        """Remove a committed drop from the inbox, and the oldest copies; nothing of this needs room."""
+        self._disk.remove(self._paths.inbox / check_name(name))
         self._disk.sync_directory(self._paths.inbox)
         self._prune(self._paths.processed, self._limits.processed_files, self._limits.processed_bytes)
 
     def fail(self, name: str, reason: str) -> None:
-        """Move a refused drop to failed/, then write its reason, which may not fit a full disk."""
+        """Move a refused drop to failed/, then write its reason, which may not fit a full disk.
+
+        No copy in processed/ is left of it, nor of an earlier one of its name: that would tell that it was taken.
+        """
         check_name(name)
+        self._disk.remove(self._paths.processed / f"{name}.gz")
         self._disk.make_directory(self._paths.failed, PRIVATE_DIRECTORY)
         inbox = self._paths.inbox / name
         if self._disk.exists(inbox):

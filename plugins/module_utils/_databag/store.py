@@ -138,9 +138,13 @@ class Store:
         """Tell whether a drop was committed and has not been sent again since."""
         return self._archive.already_processed(name)
 
-    def archive(self, name: str, *, keep: bool = True) -> None:
-        """Move a committed drop or aggregate to processed/, or only remove it."""
-        self._archive.archive(name, keep=keep)
+    def copy_drop(self, name: str) -> None:
+        """Copy a drop or aggregate that is about to be committed to processed/."""
+        self._archive.copy(name)
+
+    def remove_drop(self, name: str) -> None:
+        """Remove a committed drop or aggregate from the inbox."""
+        self._archive.remove(name)
 
     def fail(self, name: str, reason: str) -> None:
         """Move a refused drop or aggregate to failed/, with its reason."""

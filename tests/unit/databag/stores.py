@@ -82,8 +82,9 @@ def converge(store: Store, pid: int = 0) -> None:
     bags = store.load()
     changes = [parse_drop(DROP, store.read_drop(DROP)), ips({"public_ip": "192.0.2.77"})]
     store.stage(merge_all(bags, changes))
+    store.copy_drop(DROP)
     store.commit()
-    store.archive(DROP)
+    store.remove_drop(DROP)
     store.end()
 
 

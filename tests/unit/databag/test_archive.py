@@ -42,7 +42,7 @@ def mode(path: Path) -> int:
     ["", ".", "..", "../x", "a/../b", "/etc/passwd", "sub/x", ".hidden", "a..b", "a\\b", "a\nb", "a\0b", "x" * 241],
 )
 def test_check_name_refuses_what_is_no_plain_name(store: Store, name: str) -> None:
-    for use in (check_name, store.read_drop, store.already_processed, store.archive, store.read_result):
+    for use in (check_name, store.read_drop, store.already_processed, store.remove_drop, store.read_result):
         with pytest.raises(DropError) as caught:
             use(name)
         assert str(caught.value).startswith("drop: name: expected the plain name of a file")
@@ -81,8 +81,14 @@ def test_read_drop_refuses_far_too_much(store: Store, paths: Paths, monkeypatch:
         store.read_drop(NAME)
 
 
+def archive(store: Store, name: str) -> None:
+    """Do with a drop what is done with one that is committed in between."""
+    store.copy_drop(name)
+    store.remove_drop(name)
+
+
 def test_archive_keeps_a_private_compressed_copy(store: Store, paths: Paths) -> None:
-    store.archive(NAME)
+    archive(store, NAME)
     kept = paths.processed / f"{NAME}.gz"
     assert gzip.decompress(kept.read_bytes()) == b'{"type":"ips"}'
     assert mode(kept) == 0o600
@@ -92,17 +98,17 @@ def test_archive_keeps_a_private_compressed_copy(store: Store, paths: Paths) -> 
 
 
 def test_archive_may_keep_nothing(store: Store, paths: Paths) -> None:
-    store.archive(NAME, keep=False)
+    store.remove_drop(NAME)
     assert list(paths.inbox.iterdir()) == []
     assert not store.already_processed(NAME)
 
 
 def test_already_processed_is_not_so_when_it_was_sent_again(store: Store, paths: Paths) -> None:
     """monitor_service.json and cmd_line.json come under one name again and again."""
-    store.archive(NAME)
+    archive(store, NAME)
     (paths.inbox / NAME).write_bytes(b"{}")
     assert not store.already_processed(NAME)
-    store.archive(NAME)
+    archive(store, NAME)
     assert gzip.decompress((paths.processed / f"{NAME}.gz").read_bytes()) == b"{}"
 
 
@@ -115,6 +121,14 @@ def test_fail_keeps_drop_and_reason_private(store: Store, paths: Paths) -> None:
     assert not (paths.inbox / NAME).exists()
 
 
+def test_a_failed_drop_does_not_count_as_processed(store: Store, paths: Paths) -> None:
+    """Neither by the copy that was made before its commit failed, nor by that of an earlier drop of its name."""
+    store.copy_drop(NAME)
+    store.fail(NAME, "No space left on device")
+    assert not store.already_processed(NAME)
+    assert list(paths.processed.iterdir()) == []
+
+
 def test_fail_without_a_drop_keeps_the_reason(store: Store, paths: Paths) -> None:
     store.fail("missing.json", "no such file")
     assert [path.name for path in paths.failed.iterdir()] == ["missing.json.reason"]
@@ -124,7 +138,7 @@ def test_processed_is_capped_by_count(store: Store, paths: Paths) -> None:
     """J4: the oldest goes first."""
     for number in range(6):
         (paths.inbox / f"d{number}").write_bytes(b"x")
-        store.archive(f"d{number}")
+        archive(store, f"d{number}")
         os.utime(paths.processed / f"d{number}.gz", (number, number))
     assert {path.name for path in paths.processed.iterdir()} == {"d3.gz", "d4.gz", "d5.gz"}
 
@@ -132,7 +146,7 @@ def test_processed_is_capped_by_count(store: Store, paths: Paths) -> None:
 def test_processed_is_capped_by_bytes_and_keeps_the_newest(store: Store, paths: Paths) -> None:
     for number in range(3):
         (paths.inbox / f"d{number}").write_bytes(os.urandom(600 if number < 2 else 5000))
-        store.archive(f"d{number}")
+        archive(store, f"d{number}")
         for old in paths.processed.iterdir():
             os.utime(old, (number, number))
     assert {path.name for path in paths.processed.iterdir()} == {"d2.gz"}

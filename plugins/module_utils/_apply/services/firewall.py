@@ -18,14 +18,18 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 
 
 def plan(system: System, router: Router, committed: Router) -> list[Step]:
-    """Plan the rulesets, and the connections that a narrower ruleset takes away."""
+    """Plan the rulesets, and the connections that a narrower ruleset takes away.
+
+    A ruleset is kept for the next boot after the kernel took it: what it refused must not be there to be loaded then.
+    """
     rules, wanted = system.once("firewall", router, lambda: tables.wanted(router, system.render))
     present = observe(system, wanted)
-    steps = compare(wanted, present)
+    steps: list[Step] = []
     for name, file in zip(tables.TABLES, wanted.files, strict=True):
         saved = present.files.get(file.path)
         live = _live_table(system, name)
         steps += tables.compare(name, file.content, saved.content if saved else None, live, rules)
+    steps += compare(wanted, present)
     if conntrack.narrowed(committed, router):
         steps.append(conntrack.CutFlows(committed, router))
     return steps
