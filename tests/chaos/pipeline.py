@@ -26,6 +26,8 @@ from tests.chaos.mutations import Json
 from tests.golden import cases
 from tests.unit.databag.support import BODIES
 
+__all__ = ["BODIES", "World", "right_bodies", "take", "worlds"]
+
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 SHARED_DROPS = Path(__file__).resolve().parents[3] / "shared" / "drops"
 """Drops that the management server's own code wrote; there in the project's CI, not in a clone of a user."""
