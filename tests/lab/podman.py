@@ -52,11 +52,15 @@ class Podman:
             run("umount", self.namespace)
         self.namespace.unlink()
 
+    @property
+    def enter(self) -> list[str]:
+        """Return the words before a command that sees podman's cgroups."""
+        return [] if self.namespace is None else ["nsenter", f"--mount={self.namespace}"]
+
     def argv(self, *words: Word) -> list[str]:
         """Return the command line that runs podman with these words."""
-        enter = [] if self.namespace is None else ["nsenter", f"--mount={self.namespace}"]
         # Without --wdns the mount namespace's root becomes the working directory, which is what is wanted here.
-        return [*enter, "podman", *(str(word) for word in words)]
+        return [*self.enter, "podman", *(str(word) for word in words)]
 
     def run(
         self, *words: Word, check: bool = True, timeout: float = 120, stdin: str | bytes | None = None

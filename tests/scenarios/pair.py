@@ -208,15 +208,6 @@ class Pair:
         finally:
             run("ip", "netns", "exec", self.lab.bridges, "nft", f"delete table {table}")
 
-    @contextmanager
-    def frozen(self, router: Router) -> Iterator[None]:
-        """Stop every process of a router, as a live migration does."""
-        self.lab.podman.run("pause", router.container)
-        try:
-            yield
-        finally:
-            self.lab.podman.run("unpause", router.container)
-
 
 LOG = "/var/log/cloudstack/redundancy.log"
 

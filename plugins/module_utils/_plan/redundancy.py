@@ -174,8 +174,15 @@ def _own_address(router: Router, link: Device) -> object:
 
 def _peers(router: Router, link: Device, own: str, render: Callable[..., str]) -> str:
     moving = [f'"{nic}" . {address}' for nic, address in map(str.split, transition(router).announce)]
-    memory = f"{_memory(router)}ms"
-    return render("redundancy/peers.nft.j2", header=HEADER, link=link.name, own=own, memory=memory, moving=moving)
+    return render(
+        "redundancy/peers.nft.j2",
+        header=HEADER,
+        link=link.name,
+        own=own,
+        vrrp_id=router.settings.vrrp_id,
+        memory=f"{_memory(router)}ms",
+        moving=moving,
+    )
 
 
 def _memory(router: Router) -> int:

@@ -194,6 +194,10 @@ def test_a_further_tier_changes_no_file_that_a_daemon_restarts_for(render: Calla
     assert advertised[0] == advertised[1]
 
 
+def test_advertisements_of_other_virtual_routers_are_not_the_pairs(render: Callable[..., str]) -> None:
+    assert " @th,8,8 51 update @primaries " in text(isolated_pair(), redundancy.PEERS, render)
+
+
 def test_keepalived_is_reloaded_and_never_restarted(render: Callable[..., str]) -> None:
     effects = {f.path: f.effect for part in redundancy.wanted(isolated_pair(), render) for f in part.files}
     assert effects[redundancy.KEEPALIVED] is Effect.RELOAD
