@@ -7,13 +7,15 @@ from __future__ import annotations
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import ENTRIES, SPECS, Call, VrError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 
 
 def main(name: str) -> None:
     """Run the entry of a module; the action plugin sends the templates along."""
     specification = {**SPECS[name], "_templates": {"type": "dict"}}
     module = AnsibleModule(specification, supports_check_mode=True)
-    call = Call(module.params, module.params["_templates"] or {}, check_mode=module.check_mode, diff=module._diff)
+    render = Renderer(module.params["_templates"] or {})
+    call = Call(module.params, render, check_mode=module.check_mode, diff=module._diff)
     try:
         module.exit_json(**ENTRIES[name](call))
     except VrError as error:

@@ -73,7 +73,7 @@ class Call:
     """
 
     params: Mapping[str, Any]
-    templates: Mapping[str, str]
+    render: Renderer
     check_mode: bool = False
     diff: bool = False
     owner_pid: int = 0
@@ -82,7 +82,7 @@ class Call:
 
     def system(self) -> System:
         """Return the router; in check mode nothing is written to its log either."""
-        system = System(Renderer(self.templates), phases=self.phases)
+        system = System(self.render, phases=self.phases)
         if self.check_mode:
             system.run.log = lambda _line: None
         return system

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import ENTRIES, SPECS, Call, VrError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 
@@ -20,6 +22,12 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 def read_templates(directory: Path = TEMPLATES) -> dict[str, str]:
     """Return the collection's templates by path below ``templates/``: the one place that knows where they are."""
     return {str(path.relative_to(directory)): path.read_text() for path in sorted(directory.rglob("*.j2"))}
+
+
+@functools.cache
+def renderer() -> Renderer:
+    """Return the renderer of this process: what it has compiled, a process that is forked later has as well."""
+    return Renderer(read_templates())
 
 
 def _play_pid() -> int:
@@ -50,7 +58,7 @@ class RouterAction(ActionBase):
         plain = json.loads(json.dumps(parameters))
         call = Call(
             plain,
-            read_templates(),
+            renderer(),
             check_mode=self._task.check_mode,
             diff=self._task.diff,
             owner_pid=_play_pid(),

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, units
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Wanted
@@ -15,5 +15,5 @@ def observe(system: System, wanted: Wanted) -> Live:
     return Live(
         files=files.read_all(file.path for file in wanted.files),
         knobs=files.read_knobs(path for path, _value in wanted.knobs),
-        active=units.active(system.run, (unit.name for unit in wanted.units)),
+        active=system.active if wanted.units else frozenset(),
     )

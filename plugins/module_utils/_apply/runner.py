@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 
 class CommandError(Exception):
@@ -34,15 +37,46 @@ class Runner:
         """
         self.count += 1
         started = time.monotonic()
+        with _memory("stdin", stdin or "") as given, _memory("stdout") as output, _memory("stderr") as errors:
+            status = self._run(argv, given, output, errors)
+            said, complaint = _content(output), _content(errors)
+        self.log(f"{' '.join(argv)} ({(time.monotonic() - started) * 1000:.0f} ms, exit status {status})")
+        if check and status != 0:
+            raise CommandError(argv, status, complaint or said)
+        return said
+
+    def _run(self, argv: Sequence[str], given: BinaryIO, output: BinaryIO, errors: BinaryIO) -> int:
+        """Return the exit status; what is written goes to files, because nft writes a list to a pipe word by word."""
         try:
-            done = subprocess.run(
-                list(argv), input=stdin, text=True, capture_output=True, timeout=self.timeout, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise CommandError(argv, -1, f"no answer within {self.timeout:.0f} s") from error
+            process = subprocess.Popen(list(argv), stdin=given, stdout=output, stderr=errors)
         except FileNotFoundError as error:
             raise CommandError(argv, 127, "no such command") from error
-        self.log(f"{' '.join(argv)} ({(time.monotonic() - started) * 1000:.0f} ms, exit status {done.returncode})")
-        if check and done.returncode != 0:
-            raise CommandError(argv, done.returncode, done.stderr or done.stdout)
-        return done.stdout
+        with process:
+            if not _ends(process, self.timeout):
+                process.kill()
+                raise CommandError(argv, -1, f"no answer within {self.timeout:.0f} s")
+        return process.returncode
+
+
+def _ends(process: subprocess.Popen[bytes], limit: float) -> bool:
+    """Tell whether a process ends in time; Popen.wait with a limit looks only now and then, too late for 5 ms."""
+    handle = os.pidfd_open(process.pid)
+    try:
+        poller = select.poll()
+        poller.register(handle, select.POLLIN)
+        return bool(poller.poll(limit * 1000))
+    finally:
+        os.close(handle)
+
+
+def _memory(name: str, content: str = "") -> BinaryIO:
+    """Return a file that is in memory only: what goes in and out may be a secret."""
+    file = os.fdopen(os.memfd_create(name), "w+b")
+    file.write(content.encode())
+    file.seek(0)
+    return file
+
+
+def _content(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network, redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network, redundancy, units
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router, VrrpState
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
@@ -48,6 +48,11 @@ class System:
         """Return the NICs as `ip -json address` describes them, read once until `forget`."""
         return network.read_links(self.run)
 
+    @cached_property
+    def active(self) -> frozenset[str]:
+        """Return the names of the services of systemd that are active, read once until `forget`."""
+        return units.active(self.run)
+
     @property
     def nics(self) -> list[Nic]:
         """Return the NICs that are plugged in."""
@@ -67,4 +72,5 @@ class System:
 
     def forget(self) -> None:
         """Drop what was read, because it was changed."""
-        self.__dict__.pop("links", None)
+        for name in ("links", "active"):
+            self.__dict__.pop(name, None)

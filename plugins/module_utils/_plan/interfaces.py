@@ -250,15 +250,23 @@ def _addresses(
     stale: list[tuple[str, IPv4Interface]] = []
     for device, wanted_addresses in target.addresses.items():
         present = live.addresses.get(device, ())
-        kept = tuple(address for address in present if address in wanted_addresses)
-        redo: set[IPv4Network] = set()
-        for subnet in {address.network for address in kept}:
-            first = next(address for address in wanted_addresses if address.network == subnet)
-            if next(address for address in kept if address.network == subnet) != first:
-                redo.add(subnet)
-        stale += [(device, a) for a in present if a not in wanted_addresses or a.network in redo]
-        new += [(device, a) for a in wanted_addresses if a not in present or a.network in redo]
+        if present == wanted_addresses:
+            continue
+        there, asked = frozenset(present), frozenset(wanted_addresses)
+        kept = _primaries(address for address in present if address in asked)
+        wanted = _primaries(wanted_addresses)
+        redo = {subnet for subnet, first in kept.items() if wanted[subnet] != first}
+        stale += [(device, a) for a in present if a not in asked or a.network in redo]
+        new += [(device, a) for a in wanted_addresses if a not in there or a.network in redo]
     return new, stale
+
+
+def _primaries(addresses: Iterable[IPv4Interface]) -> dict[IPv4Network, IPv4Interface]:
+    """Return the first address of each subnet."""
+    found: dict[IPv4Network, IPv4Interface] = {}
+    for address in addresses:
+        found.setdefault(address.network, address)
+    return found
 
 
 def _without_virtual(router: Router, live: Network) -> Network:

@@ -27,3 +27,8 @@ class Renderer:
     def __call__(self, name: str, /, **fields: Any) -> str:
         """Return the text of a template with the given fields."""
         return self._environment.get_template(name).render(**fields)
+
+    def compile(self) -> None:
+        """Compile all templates now instead of at their first use."""
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)

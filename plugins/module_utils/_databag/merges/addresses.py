@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
@@ -27,14 +28,14 @@ def complete(drop: Record, device: str) -> Record:
     """Return the stored form of an address: the drop's record and what follows from address and netmask."""
     length = prefix_length(drop["netmask"])
     address = drop["public_ip"]
-    network = ipaddress.IPv4Network((address, length), strict=False)
+    broadcast, network = _surroundings(address, length)
     stored = {
         **drop,
         "device": device,
-        "broadcast": str(network.broadcast_address),
+        "broadcast": broadcast,
         "cidr": f"{address}/{length}",
         "size": str(length),
-        "network": str(network),
+        "network": network,
         "nw_type": drop.get("nw_type", "public"),
     }
     if "mtu" in drop:
@@ -42,7 +43,14 @@ def complete(drop: Record, device: str) -> Record:
     return stored
 
 
-def by_rank(record: Record) -> tuple[bool, bool, int]:
+@lru_cache(1024)
+def _surroundings(address: str, length: int) -> tuple[str, str]:
+    """Return broadcast address and network of an address."""
+    network = ipaddress.IPv4Network((address, length), strict=False)
+    return str(network.broadcast_address), str(network)
+
+
+def by_rank(record: Record) -> tuple[bool, bool, tuple[int, ...]]:
     """Order the addresses of a device: the source NAT address, then others by number, aliases last.
 
     The first one is the primary address, so the order must not tell in which order the drops came.
@@ -50,7 +58,7 @@ def by_rank(record: Record) -> tuple[bool, bool, int]:
     return (
         not record.get("source_nat", False),
         bool(record.get("alias")),
-        int(ipaddress.IPv4Address(record["public_ip"])),
+        tuple(map(int, record["public_ip"].split("."))),
     )
 
 
