@@ -13,7 +13,8 @@ from pathlib import Path
 from tests.lab.access import SSHD
 from tests.lab.lab import Lab
 from tests.lab.process import LabError
-from tests.lab.topologies import TOPOLOGIES
+from tests.lab.router import CACHE
+from tests.lab.topologies import DROPS, TOPOLOGIES
 
 
 def up(arguments: argparse.Namespace) -> None:
@@ -67,6 +68,15 @@ def replay(arguments: argparse.Namespace) -> None:
         print(f"{answer.seconds:7.2f} s  {answer.command}", flush=True)
 
 
+def configure(arguments: argparse.Namespace) -> None:
+    """Send a router the drops of its topology that it has not taken yet, and print their names."""
+    router = Lab.attach(arguments.topology).routers[arguments.router]
+    router.wait_boot()
+    for name, body in DROPS[arguments.topology](router.name):
+        if not router.exists(f"{CACHE}/processed/{name}.gz"):
+            print(f"{router.drop(name, body).seconds:7.2f} s  {name}", flush=True)
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.lab")
@@ -91,6 +101,10 @@ def main() -> None:
     added.add_argument("router")
     added.add_argument("directory", type=Path)
     added.set_defaults(what=replay)
+    added = verbs.add_parser("configure", help=configure.__doc__)
+    added.add_argument("topology", choices=sorted(DROPS))
+    added.add_argument("router")
+    added.set_defaults(what=configure)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.WARNING, format="%(message)s")
     try:

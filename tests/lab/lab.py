@@ -33,8 +33,8 @@ class Lab:
 
     def __init__(self, name: str, image: str = IMAGE) -> None:
         """Choose the name; nothing is made yet."""
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
-            raise LabError(f"lab name {name!r}: expected small letters, digits and hyphens")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,30}", name):
+            raise LabError(f"lab name {name!r}: expected small letters, digits, hyphens and underscores")
         self.name, self.image = name, image
         self.podman = Podman(self.prefix.rstrip("."))
         self.segments: list[str] = []

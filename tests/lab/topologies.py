@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tests.lab.lab import Lab
-from tests.scenarios import vpcs
+from tests.scenarios import pair, pair_vpc, vpcs
 
 # What the management server sends as boot arguments of an isolated network's router, as one line.
 ISOLATED_CMDLINE = (
@@ -60,4 +60,27 @@ def vpc(lab: Lab) -> None:
     vpcs.vpc(lab)
 
 
-TOPOLOGIES: dict[str, Callable[[Lab], None]] = {"outside": outside, "isolated": isolated, "vpc": vpc}
+def redundant_isolated(lab: Lab) -> None:
+    """Make an isolated network with a pair of routers, which are booting on return."""
+    pair.make(lab)
+
+
+def redundant_vpc(lab: Lab) -> None:
+    """Make a VPC with a pair of routers that have the NICs of two tiers, and are booting on return."""
+    for name, router in pair_vpc.make(lab).routers.items():
+        for tier in (1, 2):
+            router.plug(pair_vpc.TIERS[tier], f"tier{tier}", pair_vpc.mac(name, tier))
+
+
+TOPOLOGIES: dict[str, Callable[[Lab], None]] = {
+    "outside": outside,
+    "isolated": isolated,
+    "vpc": vpc,
+    "redundant_isolated": redundant_isolated,
+    "redundant_vpc": redundant_vpc,
+}
+DROPS: dict[str, Callable[[str], Iterator[tuple[str, dict[str, Any]]]]] = {
+    "redundant_isolated": pair.drops,
+    "redundant_vpc": pair_vpc.drops,
+}
+"""What the management server sends to the routers of a topology, by the router's name: file names and contents."""

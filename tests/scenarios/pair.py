@@ -246,6 +246,14 @@ def make(lab: Lab, interval: float = 1.0, *, start: bool = True) -> Pair:
     return Pair(lab, interval, routers, vms, internet)
 
 
+def attach(name: str) -> Pair:
+    """Find a pair, of any kind, that another program brought up; all its machines but the outer ones are VMs."""
+    lab = Lab.attach(name)
+    outer = ("internet", "gateway1", "gateway2", "site")
+    vms = {part: host for part, host in lab.hosts.items() if part not in outer}
+    return Pair(lab, 1.0, lab.routers, vms, lab.hosts["internet"])
+
+
 def nics(lab: Lab, name: str) -> dict[str, tuple[str, str]]:
     """Return the NICs of one of the routers."""
     inner = {nic: (segment, lab.mac(f"{name}.{segment}")) for nic, segment in (("eth0", "guest"), ("eth1", "control"))}
