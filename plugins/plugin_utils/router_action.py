@@ -13,8 +13,17 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import ENTRIES, SPECS, Call, VrError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
+from ansible_collections.cloudstack.virtual_router.plugins.plugin_utils import bytecode
+
+bytecode.keep()
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import (  # noqa: E402
+    ENTRIES,
+    SPECS,
+    Call,
+    VrError,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer  # noqa: E402
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 

@@ -52,11 +52,12 @@ LEASE_WAIT = 2.0
 
 
 def check(steps: Iterable[Step], system_: System) -> None:
-    """Let the daemons judge the candidates; raises CommandError with their words. Changes nothing."""
+    """Let the daemons judge the candidates; raises CommandError with their words. Changes nothing.
+
+    A ruleset needs no such question: nft loads the whole of it or nothing.
+    """
     for step in steps:
-        if isinstance(step, LoadRuleset):
-            system_.run(("nft", "--check", "--file", "-"), stdin=step.text + step.cleanup)
-        elif isinstance(step, HaproxyService):
+        if isinstance(step, HaproxyService):
             haproxy.check(step, system_)
         elif isinstance(step, WriteFile) and step.file.checker:
             path = files.candidate(step.file)
@@ -108,6 +109,7 @@ def _load_ruleset(step: LoadRuleset, system_: System) -> None:
     system_.run(("nft", "--file", "-"), stdin=step.text + step.cleanup)
     listing = firewall.list_table(system_, step.table)
     tables.must_hold(listing, step.text, step.table)
+    system_.loaded[step.table] = listing
     digests = json.dumps({"loaded_digest": tables.digest(step.text), "listed_digest": tables.digest(listing)})
     files.replace(File(str(firewall.digest_file(step.table)), digests, mode=0o600))
 

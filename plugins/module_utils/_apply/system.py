@@ -41,6 +41,8 @@ class System:
     render: Renderer
     run: Runner = field(default_factory=lambda: Runner(log=write_log))
     phases: Phases = field(default_factory=Phases)
+    loaded: dict[str, str] = field(default_factory=dict, init=False)
+    """What the kernel listed of a table right after it was loaded here, until a plan has looked at it."""
     _made: dict[str, tuple[Router, Any]] = field(default_factory=dict, init=False)
 
     @cached_property

@@ -34,7 +34,8 @@ _PORTS = ("tcp", "udp")
 class Flow:
     """An entry of connection tracking: the original direction, and where replies come from and go to.
 
-    Ports are 0 where the protocol has none; for ICMP `port` is the type and `source_port` the id.
+    Ports are 0 where the protocol has none; for ICMP `port` is the type and `source_port` the id. `mark` is that of the
+    NIC by which a connection from outside came in (`nic_mark` of the ruleset).
     """
 
     protocol: str
@@ -46,6 +47,7 @@ class Flow:
     reply_destination: IPv4Address
     reply_port: int
     code: int = 0
+    mark: int = 0
 
     @property
     def delete_line(self) -> str:
@@ -91,8 +93,8 @@ def _parse_line(line: str) -> Flow | None:
     sports = pairs.get("id" if protocol == "icmp" else "sport", ["0", "0"])
     reply = 0 if protocol == "icmp" else int(sports[1])
     ends = [IPv4Address(pairs[side][way]) for way in (0, 1) for side in ("src", "dst")]
-    code = int(pairs.get("code", ["0"])[0])
-    return Flow(protocol, ends[0], ends[1], int(sports[0]), int(ports[0]), ends[2], ends[3], reply, code)
+    code, mark = (int(pairs.get(word, ["0"])[0]) for word in ("code", "mark"))
+    return Flow(protocol, ends[0], ends[1], int(sports[0]), int(ports[0]), ends[2], ends[3], reply, code, mark)
 
 
 def narrowed(old: Router, new: Router) -> bool:
@@ -156,8 +158,8 @@ def _reach(router: Router) -> set[tuple[IPv4Network, str]]:
 
 def _strayed(flow: Flow, before: _Judge, after: _Judge) -> bool:
     """Tell whether an end of the flow is no longer where it was: its packets would go elsewhere, and untranslated."""
-    ends = (flow.source, flow.reply_source)
-    return any(before.where(ip) is not None and before.where(ip) != after.where(ip) for ip in ends)
+    was, now = before.ends(flow), after.ends(flow)
+    return any(old is not None and old != new for old, new in zip(was, now, strict=True))
 
 
 def _served(flow: Flow) -> str:
@@ -176,6 +178,7 @@ class _Judge:
         inner = {d.name: d for d in router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY)}
         narrow_first = sorted(_reach(router), key=lambda item: (-item[0].prefixlen, item))
         self.reach = [(network, inner[name]) for network, name in narrow_first]
+        self.gateways = {d.table: d for d in router.by_role(Role.PRIVATE_GATEWAY)}
         self.acls = dict.fromkeys(inner, NO_ACL) | router.acls if router.settings.kind is Kind.VPC else {}
         self.static = {nat.public_ip: nat.internal_ip for nat in router.static_nats}
         self.forwards: dict[IPv4Address, list[Forward]] = {}
@@ -184,7 +187,7 @@ class _Judge:
 
     def admits(self, flow: Flow) -> bool:
         """Tell whether the router lets the flow pass, translated as it is."""
-        source = self._device(flow.source)
+        source = self._origin(flow)
         if flow.destination in self.public:
             return self._enters(flow, source) and self._reaches(flow, source)
         if flow.destination in self.own or flow.source in self.own:
@@ -196,10 +199,14 @@ class _Judge:
             return self._passes(flow, source, target)
         return self._leaves(flow, source)
 
-    def where(self, ip: IPv4Address) -> str | None:
-        """Return the name of the device behind which an address is, None when that is none of ours."""
-        found = self._device(ip)
-        return None if found is None else found.name
+    def ends(self, flow: Flow) -> tuple[str | None, str | None]:
+        """Return the names of the devices behind which both ends of a flow are; None is the outside."""
+        source, target = self._origin(flow), self._device(flow.reply_source)
+        return source.name if source else None, target.name if target else None
+
+    def _origin(self, flow: Flow) -> Device | None:
+        """Return the device by which the flow came in; beyond a private gateway are networks without a route, too."""
+        return self._device(flow.source) or self.gateways.get(flow.mark)
 
     def _device(self, ip: IPv4Address) -> Device | None:
         return next((device for network, device in self.reach if ip in network), None)

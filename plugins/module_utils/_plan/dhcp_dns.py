@@ -200,23 +200,6 @@ def _owner(path: str) -> str:
     return name.split(".")[1] if directory == LEASE_DIRECTORY else directory.rpartition("/")[2]
 
 
-def together(steps: Iterable[Step]) -> list[Step]:
-    """Join what systemctl is asked for, so that the servers of twelve tiers start at once; stopping comes first."""
-    others: list[Step] = []
-    asked: dict[str, list[str]] = {"stop": []}
-    for step in steps:
-        if isinstance(step, Run) and step.argv[0] == "systemctl":
-            asked.setdefault(step.argv[1], []).extend(step.argv[2:])
-        else:
-            others.append(step)
-    calls = {verb: [Run(("systemctl", verb, *units), _say(verb, units))] for verb, units in asked.items() if units}
-    return [*calls.pop("stop", ()), *others, *(call for found in calls.values() for call in found)]
-
-
-def _say(verb: str, units: Iterable[str]) -> str:
-    return f"{verb} " + ", ".join(unit.removesuffix(".service") for unit in units)
-
-
 def _lines(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in (HEADER, *lines))
 

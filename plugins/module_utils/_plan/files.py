@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
@@ -82,3 +82,20 @@ def _unit(unit: Unit, active: bool, effect: Effect) -> list[Step]:
 
 def _systemctl(verb: str, unit: Unit) -> Step:
     return Run(("systemctl", verb, f"{unit.name}.service"), f"{verb} {unit.name}")
+
+
+def together(steps: Iterable[Step]) -> list[Step]:
+    """Join what systemctl is asked for, so that units start at once, after all else; what must stop does so first."""
+    others: list[Step] = []
+    asked: dict[str, list[str]] = {"stop": []}
+    for step in steps:
+        if isinstance(step, Run) and step.argv[0] == "systemctl":
+            asked.setdefault(step.argv[1], []).extend(step.argv[2:])
+        else:
+            others.append(step)
+    calls = {verb: [Run(("systemctl", verb, *units), _say(verb, units))] for verb, units in asked.items() if units}
+    return [*calls.pop("stop", ()), *others, *(call for found in calls.values() for call in found)]
+
+
+def _say(verb: str, units: Iterable[str]) -> str:
+    return f"{verb} " + ", ".join(unit.removesuffix(".service") for unit in units)

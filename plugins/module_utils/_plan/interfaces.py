@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Device,
@@ -231,8 +231,9 @@ def compare(router: Router, live: Network) -> list[Step]:
     if not lines:
         return []
     steps: list[Step] = [IpBatch(tuple(lines))]
+    next_hops = {(d.name, a.ip): str(a.gateway) for d in router.devices for a in d.addresses if a.gateway is not None}
     announced = [
-        (device, str(interface.ip), _next_hop(router, device, interface.ip))
+        (device, str(interface.ip), next_hops.get((device, interface.ip), ""))
         for device, interface in new
         if target.links[device].up
     ]
@@ -297,10 +298,3 @@ def _links(target: Network, live: Network) -> list[str]:
 def _raised(target: Network, live: Network) -> set[str]:
     """Return the links that go up now: the kernel forgot their routes when they went down."""
     return {name for name, link in target.links.items() if link.up and not live.links.get(name, Link(False)).up}
-
-
-def _next_hop(router: Router, device: str, ip: IPv4Address) -> str:
-    found = router.device(device)
-    addresses = () if found is None else found.addresses
-    gateway = next((a.gateway for a in addresses if a.ip == ip), None)
-    return "" if gateway is None else str(gateway)

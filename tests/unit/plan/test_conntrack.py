@@ -267,6 +267,22 @@ def test_cut_judges_by_the_narrowest_network() -> None:
     assert vpc_lost(old, new) == {"tier to site", "tier to routed site"}
 
 
+def test_cut_of_what_came_in_by_a_private_gateway_from_a_network_without_a_route() -> None:
+    """The mark of the connection tells by which NIC its answers leave, and whose ACL it met."""
+    beyond = replace(flow(IPv4Address("10.60.0.9"), TIER1, 22), mark=104)
+    from_outside = replace(beyond, mark=101)
+    old = open_vpc()
+    without = tuple(d for d in old.devices if d.name != "eth4")
+    for new in (
+        open_vpc(acls={"eth2": SHUT_IN, "eth3": OPEN, "eth4": OPEN}),
+        open_vpc(acls={"eth2": OPEN, "eth3": OPEN, "eth4": SHUT_OUT}),
+        open_vpc(devices=without),
+    ):
+        assert cut([beyond], old, new) == [beyond]
+    assert cut([beyond], old, open_vpc(acls={"eth2": OPEN, "eth3": SHUT_IN, "eth4": SHUT_IN})) == []
+    assert cut([from_outside], old, open_vpc(acls={"eth2": OPEN, "eth3": OPEN, "eth4": SHUT_OUT})) == []
+
+
 CHANGE: st.SearchStrategy[Callable[[Router], Router]] = st.sampled_from(
     [
         lambda r: replace(r, forwards=(*r.forwards, Forward(THIRD, VM1, "tcp", Ports(1, 9), Ports(1, 9)))),
@@ -303,9 +319,9 @@ tcp      6 300 ESTABLISHED src=fe80::1 dst=fe80::2 sport=1 dport=2 src=fe80::2 d
 def test_parse_reads_what_conntrack_lists() -> None:
     """IPv6 is left out; a protocol without ports has none."""
     tcp, udp, icmp, other = parse(LISTING)
-    assert tcp == SSH_IN
+    assert tcp == replace(SSH_IN, mark=102)
     assert udp == DNS_OUT
-    assert icmp == replace(STATIC_PING, reply_port=0)
+    assert icmp == replace(STATIC_PING, reply_port=0, mark=103)
     assert (other.protocol, other.port, other.reply_destination) == ("41", 0, FIRST)
 
 

@@ -18,7 +18,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.dh
     removed,
     servers,
     stale_leases,
-    together,
     wanted,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
@@ -27,7 +26,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     ReleaseLease,
     RemoveFile,
     Run,
-    WriteFile,
 )
 from tests.golden.cases import renderer
 from tests.unit.plan.samples import CONTROL, GUEST, PUBLIC, device, host, isolated, vpc, with_settings
@@ -263,21 +261,6 @@ def test_removed_takes_away_files_that_nobody_wants() -> None:
     """A file that somebody put into dnsmasq's directory would be read by it."""
     assert removed(isolated(), planned(isolated()), [HOSTS, "/etc/dnsmasq.cloudstack/hosts.bak"]) == [
         RemoveFile("/etc/dnsmasq.cloudstack/hosts.bak")
-    ]
-
-
-def test_together_asks_systemctl_once_for_each_verb() -> None:
-    """Twelve tiers start at once; what must stop does so before its files go."""
-    write = WriteFile(File("/etc/x", ""), None)
-    steps = [
-        *(Run(("systemctl", "start", f"{name}.service"), "") for name in "ab"),
-        write,
-        Run(("systemctl", "stop", "c.service"), ""),
-    ]
-    assert together(steps) == [
-        Run(("systemctl", "stop", "c.service"), "stop c"),
-        write,
-        Run(("systemctl", "start", "a.service", "b.service"), "start a, b"),
     ]
 
 

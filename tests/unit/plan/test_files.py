@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, LiveFile, compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import (
+    Live,
+    LiveFile,
+    compare,
+    together,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Effect,
     File,
@@ -106,3 +111,18 @@ def test_write_file_does_not_show_secrets() -> None:
     assert "0ld" not in step.before
     assert WriteFile(NAME, "old\n").before == "old\n"
     assert WriteFile(NAME, None).before == ""
+
+
+def test_together_asks_systemctl_once_for_each_verb() -> None:
+    """Twelve tiers start at once; what must stop does so before its files go."""
+    write = WriteFile(File("/etc/x", ""), None)
+    steps = [
+        *(Run(("systemctl", "start", f"{name}.service"), "") for name in "ab"),
+        write,
+        Run(("systemctl", "stop", "c.service"), ""),
+    ]
+    assert together(steps) == [
+        Run(("systemctl", "stop", "c.service"), "stop c"),
+        write,
+        Run(("systemctl", "start", "a.service", "b.service"), "start a, b"),
+    ]

@@ -107,6 +107,17 @@ def test_compile_rules_has_as_many_lines_as_rules_for_long_cidr_lists() -> None:
     assert len(pool.sets) == 1, "the same list is one set"
 
 
+def test_compile_rules_has_room_for_several_ports_and_destinations() -> None:
+    """B20: an ACL item with a list of ports is a rule per range, and both sides may be given; it is one line again."""
+    pool = SetPool()
+    to = {"protocol": "tcp", "sources": ("10.1.0.0/16",), "destinations": ("10.2.1.11/32", "10.2.1.12/32")}
+    items = (rule(ports=22, **to), rule(ports=(8000, 8010), **to), rule(ports=443, **to))
+    lines = compile_rules(rules(*items, rule(False)), "acl", "accept", pool)
+    assert lines[0].startswith("ip saddr 10.1.0.0/16 ip daddr @acl_networks_1 tcp dport @acl_ports_2 accept ")
+    assert [found.elements for found in pool.sets] == [("10.2.1.11", "10.2.1.12"), ("22", "443", "8000-8010")]
+    assert len(lines) == 3
+
+
 def test_compile_rules_keeps_the_cidrs_of_a_rule_before_the_next_rule() -> None:
     """Of "deny 25 to A and B, then allow all" both A and B are denied (N1)."""
     pool = SetPool()

@@ -13,7 +13,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.o
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare, together
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Effect, Step, Wanted
 
 
@@ -30,7 +30,7 @@ def plan(system: System, router: Router, _committed: Router) -> list[Step]:
         leases = files.read(server.lease_file)
         released += dhcp_dns.stale_leases(router, server, dhcp_dns.parse_leases(leases.content if leases else ""))
     steps += dhcp_dns.removed(router, (file.path for file in everything.files), _present())
-    return [*dhcp_dns.together(steps), *released]
+    return [*together(steps), *released]
 
 
 def _wanted(system: System, router: Router) -> tuple[Wanted, dict[dhcp_dns.Server, Wanted]]:

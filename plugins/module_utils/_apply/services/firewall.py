@@ -27,7 +27,7 @@ def plan(system: System, router: Router, committed: Router) -> list[Step]:
     steps: list[Step] = []
     for name, file in zip(tables.TABLES, wanted.files, strict=True):
         saved = present.files.get(file.path)
-        live = _live_table(system, name)
+        live = live_table(system, name)
         steps += tables.compare(name, file.content, saved.content if saved else None, live, rules)
     steps += compare(wanted, present)
     if conntrack.narrowed(committed, router):
@@ -35,9 +35,10 @@ def plan(system: System, router: Router, committed: Router) -> list[Step]:
     return steps
 
 
-def _live_table(system: System, name: str) -> tables.LiveTable:
+def live_table(system: System, name: str) -> tables.LiveTable:
+    """Return what the kernel has of a table; right after a load that is what the load has read back."""
     try:
-        listing = list_table(system, name)
+        listing = system.loaded.pop(name, None) or list_table(system, name)
     except CommandError as error:
         if "No such file or directory" not in error.output:
             raise

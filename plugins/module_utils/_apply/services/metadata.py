@@ -15,7 +15,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.o
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import metadata, passwords
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare, together
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.listeners import missing
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step, Wanted
 
@@ -26,13 +26,15 @@ def plan(system: System, router: Router, _committed: Router) -> list[Step]:
     live = observe(system, Wanted(files=(*web.files, *door.files), units=(*web.units, *door.units)))
     sockets = listeners.live()
     daemons: list[Step] = []
+    waits: list[Step] = []
     for wanted, unit, places in (
         (web, metadata.WEB, metadata.sockets(router)),
         (door, passwords.UNIT, passwords.sockets(router)),
     ):
         steps = compare(wanted, live)
-        daemons += [*steps, *missing(unit, places, sockets, unit in live.active, steps)]
-    return [*_data(system, router), *metadata.certificate(_has_certificate()), *daemons]
+        daemons += steps
+        waits += missing(unit, places, sockets, unit in live.active, steps)
+    return [*_data(system, router), *metadata.certificate(_has_certificate()), *together(daemons), *waits]
 
 
 def _data(system: System, router: Router) -> list[Step]:
