@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.probes import ask, ask_all, dhcp_lease, tcp
+from tests.lab.router import Router
 from tests.scenarios import drops, states, vpcs
 from tests.scenarios.networks import FIXTURES, SHARED_DROPS
 from tests.scenarios.vpcs import ADDRESS, ALL, APP, MAC, NONE, PARTNER, PEER, WEB, Vpc, rule, static_routes
@@ -163,10 +164,10 @@ def test_a_vpc_without_public_network_has_routes_through_its_tiers(closed: Vpc) 
 # The management server's own drops
 
 
-@pytest.mark.parametrize("name", ["vpc", "vpc-firewall", "edge-guestnetwork-minimal", "edge-guestnetwork-no-mtu"])
-def test_the_management_servers_own_drops_are_taken_and_need_no_second_look(name: str) -> None:
-    """All of them are taken, at once or one by one, and the next converge has nothing to do."""
-    directory: Path = SHARED_DROPS / name
+@contextmanager
+def shared_router(name: str) -> Iterator[Router]:
+    """Return a router that has booted with the arguments of a set of drops, and knows the NICs they name."""
+    directory = SHARED_DROPS / name
     if not directory.is_dir():
         pytest.skip(f"no {directory}")
     arguments = (SHARED_DROPS / "cmdline" / f"{(directory / 'CMDLINE').read_text().strip()}.txt").read_text()
@@ -178,9 +179,45 @@ def test_the_management_servers_own_drops_are_taken_and_need_no_second_look(name
         nics = {f"eth{n}": (f"s{n}", mac) for n, mac in enumerate(macs)}
         router = lab.router("r1", arguments, nics)
         router.wait_boot()
-        if name == "vpc":
-            some = [drop for drop in states.ordered(directory)[:33] if "load_balancer" not in drop]  # keys are not kept
-            states.apply_together(router, "VR-shared.cfg", directory, some)
-        else:
-            router.replay(directory)
+        yield router
+
+
+@pytest.mark.parametrize("name", ["vpc-firewall", "edge-guestnetwork-minimal", "edge-guestnetwork-no-mtu"])
+def test_the_management_servers_own_drops_are_taken_and_need_no_second_look(name: str) -> None:
+    """All of them are taken, one by one, and the next converge has nothing to do."""
+    with shared_router(name) as router:
+        router.replay(SHARED_DROPS / name)
         assert states.repaired(router) == []
+
+
+REMOVED = {
+    "the tier": ("eth3", "10.2.2.1", "tier_10_2_2_0"),
+    "the private gateway": ("eth4", "172.20.0."),
+    "static routes": ("172.21.", "172.22.", "172.23.", "10.77."),
+    "the second public subnet": ("eth5", "198.51.100."),
+    "a forward": ("8000-8010",),
+}
+"""What is removed by the last drops of the set, and how it is called on a router. Forwards to a VM of the tier, and a
+rule for its whole network in another tier's ACL, are not: nobody has revoked them."""
+
+
+def test_the_management_servers_vpc_leaves_nothing_of_what_it_removed() -> None:
+    """The whole set, one by one; a router that knows half of it has all that is missing at the end."""
+    with shared_router("vpc") as router:
+        seen: set[str] = set()
+        for answer in router.replay_steps(SHARED_DROPS / "vpc"):
+            if "configure.py" in answer.command:
+                seen = remains(router)
+        assert seen == set(REMOVED), "half way all of it is there"
+        assert remains(router) == set()
+        assert states.repaired(router) == []
+        assert router.facts.addresses("eth1") == [f"192.0.2.{n}/24" for n in (50, 51, 52, 53)]
+
+
+def remains(router: Router) -> set[str]:
+    """Return which of the things that the drops remove are on the router: packets' way, DHCP, DNS, units, metadata."""
+    kernel = [line for line in states.network(router) if not line.startswith("link ")]
+    files = router.exec("grep", "-r", "", "/etc/dnsmasq.cloudstack").stdout
+    units = router.exec("systemctl", "list-units", "--plain", "--no-legend", "dnsmasq@*").stdout
+    text = "\n".join([*kernel, files, units, router.exec("ls", "/var/www/cloudstack").stdout])
+    return {what for what, words in REMOVED.items() if any(word in text for word in words)}
