@@ -19,6 +19,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply i
     passwords,
     redundancy,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services.system import root_shadow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
@@ -46,6 +47,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     Step,
     WriteFile,
 )
+
+CUT_ATTEMPTS = 20
+"""How often connections are looked for again when one of them ended while they were deleted."""
+FLOW_ENDED = "such conntrack doesn't exist"
 
 LEASE_WAIT = 2.0
 """How long dnsmasq may take to write its lease file after a release, in seconds."""
@@ -115,14 +120,20 @@ def _load_ruleset(step: LoadRuleset, system_: System) -> None:
 
 
 def _cut_flows(step: conntrack.CutFlows, system_: System) -> None:
-    """Delete the entries by one process, which takes one that ended by itself meanwhile for deleted."""
-    listing = system_.run(("conntrack", "-L", "-f", "ipv4"))
-    flows = conntrack.cut(conntrack.parse(listing), step.old, step.new)
-    if not flows:
-        return
-    lines = "".join(f"{flow.delete_line}\n" for flow in flows)
-    system_.run(("conntrack", "-R", "-"), stdin=lines)
-    system_.run.log(f"cut {len(flows)} connections")
+    """Delete the entries by one process; it stops at one that ends by itself that very moment, so look again then."""
+    for attempt in range(1, CUT_ATTEMPTS + 1):
+        flows = conntrack.cut(conntrack.parse(system_.run(("conntrack", "-L", "-f", "ipv4"))), step.old, step.new)
+        if not flows:
+            return
+        lines = "".join(f"{flow.delete_line}\n" for flow in flows)
+        try:
+            system_.run(("conntrack", "-R", "-"), stdin=lines)
+        except CommandError as error:
+            if FLOW_ENDED not in error.output or attempt == CUT_ATTEMPTS:
+                raise
+        else:
+            system_.run.log(f"cut {len(flows)} connections")
+            return
 
 
 def _release_lease(step: ReleaseLease, system_: System) -> None:

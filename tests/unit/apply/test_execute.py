@@ -61,6 +61,20 @@ class Commands:
         return [line for line, _stdin in self.run]
 
 
+@dataclass
+class Racing(Commands):
+    """The first connections to delete have ended the moment before."""
+
+    races: int = 0
+
+    def __call__(self, argv: Sequence[str], stdin: str | None = None, check: bool = True) -> str:
+        said = super().__call__(argv, stdin, check)
+        if argv[:2] == ("conntrack", "-R") and self.races:
+            self.races -= 1
+            raise CommandError(argv, 1, "conntrack v1.4.7: Operation failed: such conntrack doesn't exist")
+        return said
+
+
 def system(commands: Commands) -> System:
     """Return a system that runs nothing."""
     stand_in: Any = commands
@@ -204,6 +218,21 @@ def test_apply_raises_what_conntrack_refuses() -> None:
     commands = Commands(answers={"conntrack -L": FLOWS}, failing={"conntrack -R": "sorry, you must be root"})
     with pytest.raises(CommandError, match="must be root"):
         execute.apply(cut_steps(), system(commands))
+
+
+@pytest.mark.parametrize(
+    ("races", "cuts"), [(1, True), (execute.CUT_ATTEMPTS - 1, True), (execute.CUT_ATTEMPTS, False)]
+)
+def test_apply_looks_again_when_a_flow_ends_while_flows_are_cut(races: int, cuts: bool) -> None:
+    """conntrack has left the rest of its lines undone then: they must be cut all the same (B18)."""
+    commands = Racing(answers={"conntrack -L": FLOWS}, races=races)
+    if cuts:
+        execute.apply(cut_steps(), system(commands))
+        assert commands.lines.count("conntrack -R -") == races + 1
+        assert commands.logged == ["cut 1 connections"]
+    else:
+        with pytest.raises(CommandError, match="such conntrack"):
+            execute.apply(cut_steps(), system(commands))
 
 
 def test_apply_waits_until_a_released_lease_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
