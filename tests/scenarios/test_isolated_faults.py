@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 
 import pytest
 
+from tests.chaos import kills
 from tests.lab.lab import Lab
 from tests.lab.router import CACHE, Router
-from tests.scenarios import drops, networks, shared, states
+from tests.scenarios import drops, networks, states
 from tests.scenarios.networks import FIXTURES
 
 DIRECTORY = FIXTURES / "isolated"
@@ -31,101 +32,17 @@ def router() -> Iterator[Router]:
         yield network.router
 
 
-def toggle(on: bool) -> bytes:
-    """Return an aggregate that changes six databags and four services, or takes that back: data go with their VM."""
-    bodies = (
-        drops.alias("10.7.77.1", 2, revoke=not on),
-        drops.forward("192.0.2.20", (7000, 7009), "10.7.0.77", revoke=not on),
-        drops.ingress(700, "192.0.2.20", ports=(7000, 7009), revoked=not on),
-        drops.vm("new", "02:07:00:00:00:77", "10.7.0.77", remove=not on),
-    )
-    if on:
-        bodies += (shared.data("10.7.0.77", b"#!/bin/sh\n", vm_id="77"), shared.password("10.7.0.77", "pw"))
-    return states.aggregate((f"{i}.json", json.dumps(body).encode()) for i, body in enumerate(bodies))
+SEED = 20260101
+KILLS = 10
 
 
-def start(router: Router, command: str) -> subprocess.Popen[str]:
-    """Start a command of the router and return at once."""
-    words = [*router.enter(120), "sh", "-c", f"/opt/cloud/bin/{command}"]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-# Runs on the router, where no process of the machine is seen; the words come on standard input, not as arguments.
-KILLER = """
-import glob, os, signal, sys
-words, killed = sys.stdin.read().split(), 0
-for path in glob.glob("/proc/[0-9]*/cmdline"):
-    try:
-        line = open(path).read()
-        if any(word in line for word in words):
-            os.kill(int(path.split("/")[2]), signal.SIGKILL)
-            killed += 1
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-print(killed)
-"""
-
-
-def kill(router: Router, words: tuple[str, ...]) -> int:
-    """Kill, with no chance to clean up, the router's processes whose command lines have one of the words."""
-    done = router.exec("/usr/bin/python3", "-IS", "-c", KILLER, stdin=" ".join(words))
-    return int(done.stdout)
-
-
-# Ansible started for this converge, and forked from the resident parent: who does the work.
-RUNS = {"cold": "ansible-playbook", "warm": "vr-converged"}
-COMMAND = "vr_cfg.sh"
-INSTANTS = 9
-
-
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", kills.RUNS)
 def test_killed_at_any_instant_it_is_the_old_router_or_the_new_one(router: Router, run: str) -> None:
-    """After each kill a converge without a drop undoes or finishes; sending the aggregate again then succeeds.
-
-    By turns all is killed, the converge alone, and the command alone, whose converge goes on.
-    """
-    router.exec("systemctl", "start" if run == "warm" else "stop", "cloudstack-converge.socket")
-    router.exec("systemctl", "restart" if run == "warm" else "stop", "cloudstack-converge.service")
-    victims = ((RUNS[run], COMMAND), (RUNS[run],), (COMMAND,))
-    worlds, duration = measure(router, run)
-    is_on, undone, killed = True, 0, 0
-    for instant in range(INSTANTS):
-        name = f"VR-{run}-{instant}.cfg"
-        router.send(name, toggle(on=not is_on))
-        process = start(router, f"vr_cfg.sh -c {CACHE}/{name}")
-        time.sleep(duration * (instant + 1) / INSTANTS)
-        killed += kill(router, victims[instant % len(victims)])
-        process.communicate()
-        states.repaired(router)
-        found = states.databags(router)
-        now_on = found == worlds[True][1]
-        assert now_on or found == worlds[False][1], f"instant {instant}: mixed databags"
-        states.assert_same(worlds[now_on][0], states.state(router))
-        undone += now_on == is_on
-        if router.exists(f"{CACHE}/{name}"):
-            router.command(f"vr_cfg.sh -c {CACHE}/{name}")
-        is_on = not is_on
-        assert states.databags(router) == worlds[is_on][1], f"instant {instant}: {name} is lost"
-    assert killed >= INSTANTS
-    assert undone >= 1, "no kill came before the commit: the instants are wrong"
-    assert not is_on
-    router.exec("systemctl", "start", "cloudstack-converge.socket", "cloudstack-converge.service")
-
-
-World = tuple[list[str], dict[str, str]]
-
-
-def measure(router: Router, run: str) -> tuple[dict[bool, World], float]:
-    """Toggle thrice; return what the router is then, on and off, and the seconds of the quickest.
-
-    What another load on the machine adds would put every kill behind the commit.
-    """
-    worlds, durations = {}, []
-    for number, on in enumerate((True, False, True)):
-        router.send(f"VR-{run}-whole-{number}.cfg", toggle(on=on))
-        durations.append(router.command(f"vr_cfg.sh -c {CACHE}/VR-{run}-whole-{number}.cfg").seconds)
-        worlds[on] = (states.state(router), states.databags(router))
-    return worlds, min(durations)
+    """`python -m tests.chaos` kills more often."""
+    *_earlier, tally = kills.campaign(router, run, KILLS, Random(SEED))
+    assert tally.problems == []
+    assert tally.kills >= KILLS // 2
+    assert tally.undone >= 1, "no kill came before the commit: the instants are wrong"
 
 
 @pytest.mark.parametrize("seconds", [0.15, 0.35])
@@ -137,8 +54,8 @@ def test_power_cut_while_converging(router: Router, seconds: float) -> None:
     """
     off_bags = states.databags(router)
     name = f"VR-power{seconds}.cfg"
-    router.send(name, toggle(on=True))
-    process = start(router, f"vr_cfg.sh -c {CACHE}/{name}")
+    router.send(name, kills.toggle(on=True))
+    process = kills.start(router, f"vr_cfg.sh -c {CACHE}/{name}")
     time.sleep(seconds)
     router.power_off()
     process.communicate()
@@ -149,10 +66,10 @@ def test_power_cut_while_converging(router: Router, seconds: float) -> None:
         kept = [path for path in (f"{CACHE}/{name}", f"{CACHE}/failed/{name}") if router.exists(path)]
         assert len(kept) == 1, kept
         assert router.exists(f"{kept[0]}.reason") is ("/failed/" in kept[0])
-        router.send(name, toggle(on=True))
+        router.send(name, kills.toggle(on=True))
         router.command(f"vr_cfg.sh -c {CACHE}/{name}")
     assert "10.7.77.1/24" in router.facts.addresses("eth0")
-    router.send(f"off-{name}", toggle(on=False))
+    router.send(f"off-{name}", kills.toggle(on=False))
     router.command(f"vr_cfg.sh -c {CACHE}/off-{name}")
     assert states.databags(router) == off_bags
 
@@ -234,7 +151,7 @@ def test_ten_commands_at_once_are_all_applied(router: Router) -> None:
     ports = range(7000, 7010)
     for port in ports:
         router.send(f"at-once-{port}.json", drops.forward("192.0.2.20", (port, port), "10.7.0.11"))
-    running = [start(router, f"update_config.py at-once-{port}.json") for port in ports]
+    running = [kills.start(router, f"update_config.py at-once-{port}.json") for port in ports]
     ended = [(process.communicate(), process.returncode) for process in running]
     assert [status for _output, status in ended] == [0] * len(ports), ended
     forwards = json.loads(router.read(f"{states.DATABAGS}/forwardingrules.json"))
