@@ -6,7 +6,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios test demo bench clean
+.PHONY: help venv image lint sanity units scenarios test demo bench chaos clean
 
 help: ## list what can be made
 	@sed -n 's|^\([a-z]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
@@ -40,6 +40,9 @@ demo: image ## show an isolated network's router at work
 
 bench: image ## measure converges
 	@$(PYTHON) -m tests.bench
+
+chaos: image ## kill converges and send bad drops, more than `make test` does
+	@$(PYTHON) -m tests.chaos $(CHAOS)
 
 clean: ## remove all that was made
 	rm -rf build tests/output

@@ -57,11 +57,11 @@ def _redundant(world: World) -> World:
     return World(f"{world.name}, redundant", {**world.bags, "cmdline": cmdline}, world.nics)
 
 
-def right_bodies() -> Iterator[Json]:
-    """Yield right drops: a small one of every type, those of the fixtures, and real ones where there are any."""
+def right_bodies(*directories: Path) -> Iterator[Json]:
+    """Yield right drops: a small one of every type, and those below directories, by default all that there are."""
     for kind, body in BODIES.items():
         yield {**body, "type": kind}
-    for directory in (FIXTURES, SHARED_DROPS):
+    for directory in directories or (FIXTURES, SHARED_DROPS):
         for path in sorted(directory.glob("*/[0-9]*.json.*")):
             if path.stat().st_size <= LARGEST:
                 yield json.loads(path.read_bytes())

@@ -74,28 +74,40 @@ def test_power_cut_while_converging(router: Router, seconds: float) -> None:
     assert states.databags(router) == off_bags
 
 
+# How a disk is when it is broken: options of the mount, how it comes to be so, and what is said about it then.
+BROKEN = {
+    "without a byte": ("size=512k", "head -c 1m /dev/zero > {}/junk", FULL),
+    "without an inode": ("nr_inodes=400", 'while : > "{}/junk$((n+=1))"; do :; done', FULL),
+    "read-only": ("size=4m", "mount -o remount,ro {}", "Read-only file system"),
+}
+
+
 @contextmanager
-def full(router: Router, directory: str) -> Iterator[None]:
-    """Let a directory be on a disk of its own without a free byte."""
+def broken(router: Router, directory: str, how: str) -> Iterator[None]:
+    """Let a directory be on a disk of its own that is broken; what it has at the end stays."""
     aside = f"/root/aside{directory.replace('/', '-')}"
+    options, breaking, _said = BROKEN[how]
     router.shell(
-        f"cp -a {directory} {aside} && mount -t tmpfs -o size=512k,mode=700 tmpfs {directory}"
+        f"cp -a {directory} {aside} && mount -t tmpfs -o {options},mode=700 tmpfs {directory}"
         f" && cp -a {aside}/. {directory}/"
     )
-    router.shell(f"head -c 1m /dev/zero > {directory}/junk", check=False)
+    router.shell(breaking.format(directory), check=False)
     try:
         yield
     finally:
-        router.shell(f"rm -f {directory}/junk && rm -rf {aside} && cp -a {directory} {aside} && umount {directory}")
+        router.shell(f"rm -rf {aside}; mount -o remount,rw {directory}; rm -f {directory}/junk*")
+        router.shell(f"cp -a {directory} {aside} && umount {directory}")
         router.shell(f"find {directory} -mindepth 1 -delete && cp -a {aside}/. {directory}/ && rm -r {aside}")
 
 
+@pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize("directory", ["/etc/cloudstack", "/var/lib/cloudstack", "/var/cache/cloud"])
-def test_a_full_disk_is_an_error_and_the_old_state_stands(router: Router, directory: str) -> None:
+def test_a_broken_disk_is_an_error_and_the_old_state_stands(router: Router, directory: str, how: str) -> None:
     before, databags = states.state(router), states.databags(router)
-    name = drops.named("full", len(directory))
+    number = len(directory) + list(BROKEN).index(how) * 100
+    name = drops.named("broken", number)
     body = drops.ingress(700, "192.0.2.20", ports=(7000, 7009))
-    with full(router, directory):
+    with broken(router, directory, how):
         if directory == CACHE:
             # The file cannot be copied as a whole, and the command is run all the same (contract.md).
             router.shell(f"echo '{json.dumps(body)}' > {CACHE}/{name}", check=False)
@@ -104,23 +116,24 @@ def test_a_full_disk_is_an_error_and_the_old_state_stands(router: Router, direct
             answer = router.drop(name, body, check=False)
         assert answer.returncode == 1, answer
         assert answer.stderr.count("\n") == 1, answer
-        assert FULL in answer.stderr or directory == CACHE, answer
+        assert BROKEN[how][2] in answer.stderr or directory == CACHE, answer
         assert states.databags(router) == databags
         states.assert_same(before, states.state(router))
-    router.drop(drops.named("room", len(directory)), body)
-    router.drop(drops.named("again", len(directory)), {**body, "rules": [{**body["rules"][0], "revoked": True}]})
+    router.drop(drops.named("room", number), body)
+    router.drop(drops.named("again", number), {**body, "rules": [{**body["rules"][0], "revoked": True}]})
     states.assert_same(before, states.state(router))
 
 
-def test_a_drop_that_cannot_be_archived_is_not_committed(router: Router) -> None:
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_drop_that_cannot_be_archived_is_not_committed(router: Router, how: str) -> None:
     """The reason is the whole reason, and the name does not count as taken."""
     before, databags = states.state(router), states.databags(router)
-    name = drops.named("archive", 1)
-    with full(router, f"{CACHE}/processed"):
+    name = drops.named("archive", list(BROKEN).index(how))
+    with broken(router, f"{CACHE}/processed", how):
         answer = router.drop(name, drops.ingress(700, "192.0.2.20", ports=(7000, 7009)), check=False)
     assert answer.returncode == 1
     assert answer.stderr.count("\n") == 1
-    assert FULL in answer.stderr
+    assert BROKEN[how][2] in answer.stderr
     assert "previous state" not in answer.stderr
     assert router.read(f"{CACHE}/failed/{name}.reason").strip() == answer.stderr.strip()
     assert router.command(f"update_config.py {name}", check=False).returncode == 1
@@ -145,16 +158,43 @@ def test_a_damaged_databag_is_named_and_not_emptied(router: Router, damage: str)
     assert states.repaired(router) == []
 
 
-def test_ten_commands_at_once_are_all_applied(router: Router) -> None:
-    """N10: each waits for the others, and none is lost."""
+@pytest.mark.parametrize("journal", ["", "\0\0\0\0", "{", '{"bags": 7}', "[]"])
+def test_a_damaged_journal_is_named_and_nothing_is_guessed(router: Router, journal: str) -> None:
+    """It is renamed into place whole, so this is a broken disk: which databags are right is for somebody to say."""
+    before, databags = states.state(router), states.databags(router)
+    router.put(f"{states.DATABAGS}/.journal", journal, 0o600)
+    name = drops.named("journal", len(journal))
+    answer = router.drop(name, drops.ingress(700, "192.0.2.20"), check=False)
+    router.exec("rm", f"{states.DATABAGS}/.journal")
+    assert answer.returncode == 1
+    assert answer.stderr.count("\n") == 1
+    assert ".journal" in answer.stderr
+    assert states.databags(router) == databags
+    assert states.repaired(router) == []
+    states.assert_same(before, states.state(router))
+
+
+AT_ONCE = 50
+
+
+def test_fifty_commands_at_once_each_get_their_own_result(router: Router) -> None:
+    """N10: each waits for the others, none is lost, and every fifth is wrong and hears why."""
     before = states.state(router)
-    ports = range(7000, 7010)
-    for port in ports:
-        router.send(f"at-once-{port}.json", drops.forward("192.0.2.20", (port, port), "10.7.0.11"))
-    running = [kills.start(router, f"update_config.py at-once-{port}.json") for port in ports]
-    ended = [(process.communicate(), process.returncode) for process in running]
-    assert [status for _output, status in ended] == [0] * len(ports), ended
-    forwards = json.loads(router.read(f"{states.DATABAGS}/forwardingrules.json"))
-    assert {rule["public_ports"] for rule in forwards["192.0.2.20"]} >= {f"{port}:{port}" for port in ports}
-    states.change(router, *(drops.forward("192.0.2.20", (port, port), "10.7.0.11", revoke=True) for port in ports))
+    names = {f"at-once-{port}.json": port for port in range(7000, 7000 + AT_ONCE)}
+    for name, port in names.items():
+        good = drops.forward("192.0.2.20", (port, port), "10.7.0.11")
+        router.send(name, {**good, "rules": port} if port % 5 == 0 else good)
+    running = {name: kills.start(router, f"update_config.py {name}") for name in names}
+    said = {name: (*process.communicate(), process.returncode) for name, process in running.items()}
+    for name, port in names.items():
+        out, error, status = said[name]
+        reason = f"{name}: rules: expected a list, got {port}"
+        assert (status, error) == ((1, f"{reason}\n") if port % 5 == 0 else (0, "")), said[name]
+        assert out.startswith(f"{name}: firewall") or port % 5 == 0, out
+        result = states.record(router, name)
+        assert (result["name"], result["reason"]) == (name, reason if port % 5 == 0 else None)
+    forwards = json.loads(router.read(f"{states.DATABAGS}/forwardingrules.json"))["192.0.2.20"]
+    taken = [port for port in names.values() if port % 5]
+    assert {rule["public_ports"] for rule in forwards} >= {f"{port}:{port}" for port in taken}
+    states.change(router, *(drops.forward("192.0.2.20", (port, port), "10.7.0.11", revoke=True) for port in taken))
     states.assert_same(before, states.state(router))

@@ -83,8 +83,9 @@ class Archive:
 
         No copy in processed/ is left of it, nor of an earlier one of its name: that would tell that it was taken.
         """
-        check_name(name)
-        self._disk.remove(self._paths.processed / f"{name}.gz")
+        copy = self._paths.processed / f"{check_name(name)}.gz"
+        if self._disk.exists(copy):
+            self._disk.remove(copy)
         self._disk.make_directory(self._paths.failed, PRIVATE_DIRECTORY)
         inbox = self._paths.inbox / name
         if self._disk.exists(inbox):

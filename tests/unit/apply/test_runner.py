@@ -82,3 +82,8 @@ def test_active_lists_all_units_at_once() -> None:
 
 def test_active_without_any_unit() -> None:
     assert active(lambda _argv: "\n") == frozenset()
+
+
+def test_a_sign_cut_in_two_is_no_crash() -> None:
+    """A daemon quotes as many bytes of its file as fit its line."""
+    assert Runner()(("printf", r"caf\303")) == "caf\N{REPLACEMENT CHARACTER}"
