@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
+from bisect import bisect_left
 from functools import lru_cache
 from typing import Any
 
@@ -73,8 +74,9 @@ def put(workspace: Workspace, record: Record) -> None:
     device = record["device"]
     beside = [] if record["nw_type"] == "control" else bag.get(device, [])
     if record.get("source_nat"):
-        beside = [_without_source_nat(other, record["network"]) for other in beside]
-    bag[device] = sorted([*beside, record], key=by_rank)
+        beside = sorted((_without_source_nat(other, record["network"]) for other in beside), key=by_rank)
+    place = bisect_left(beside, by_rank(record), key=by_rank)
+    bag[device] = [*beside[:place], record, *beside[place:]]
 
 
 def _without_source_nat(record: Record, network: str) -> Record:
