@@ -227,8 +227,7 @@ class Streams:
 def test_a_rule_that_goes_cuts_what_it_carried_and_nothing_else(vpc: Vpc) -> None:
     """B18, in a tier, of a private gateway, and with a static route (E6)."""
     hosts = vpc.hosts
-    for side in (WEB, APP, PARTNER):
-        vpc.acl(side, [ALL], [ALL])
+    vpc.acls(dict.fromkeys((WEB, APP, PARTNER), ([ALL], [ALL])))
 
     def streams() -> Streams:
         return Streams(
@@ -260,8 +259,7 @@ def test_a_rule_that_goes_cuts_what_it_carried_and_nothing_else(vpc: Vpc) -> Non
 
 def test_nic_names_shuffled_between_two_boots_make_the_same_router(vpc: Vpc) -> None:
     """E1: every NIC is known by its MAC, whatever the hypervisor calls it this time."""
-    for side in (WEB, APP, PARTNER):
-        vpc.acl(side, [ALL], [ALL])
+    vpc.acls(dict.fromkeys((WEB, APP, PARTNER), ([ALL], [ALL])))
     expected = vpcs.reached(vpc, vpcs.PAIRS)
     assert expected["tcp"] == set(vpcs.PAIRS)
     router = vpc.router

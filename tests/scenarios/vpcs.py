@@ -19,6 +19,7 @@ from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.probes import ask_all, ping, tcp, udp
 from tests.lab.router import Router
+from tests.scenarios import states
 from tests.scenarios.networks import ELSEWHERE, FIXTURES, INTERNET, PublicSubnet, gateway
 
 Rule = dict[str, Any]
@@ -92,6 +93,10 @@ class Vpc:
     def acl(self, tier: Tier, ingress: Sequence[Rule], egress: Sequence[Rule]) -> None:
         """Give a tier or a private gateway another ACL."""
         self.change("network_acl", network_acl(tier, ingress, egress))
+
+    def acls(self, lists: Mapping[Tier, tuple[Sequence[Rule], Sequence[Rule]]]) -> None:
+        """Give several of them other ACLs, ingress and egress, in one converge."""
+        states.change(self.router, *(network_acl(side, *both) for side, both in lists.items()))
 
 
 _counted = [0]
@@ -333,13 +338,20 @@ def reached(vpc: Vpc, pairs: Sequence[tuple[str, str]]) -> dict[str, set[tuple[s
     return {**found, "gre": arrived(vpc, pairs)}
 
 
+def reached_by_udp(vpc: Vpc, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the pairs that get through and back, where one protocol stands for all."""
+    results = ask_all([(vpc.hosts[source], udp(aim(source, target), 5353)) for source, target in pairs])
+    return {pair for pair, result in zip(pairs, results, strict=True) if result}
+
+
 def arrived(vpc: Vpc, pairs: Sequence[tuple[str, str]], protocol: int = GRE) -> set[tuple[str, str]]:
     """Return the pairs between which a packet of a protocol without ports passes.
 
     One direction after the other: what passed one way is a known connection, and the way back needs no rule.
     """
     found = set()
-    for way in ([p for p in pairs if p[0] < p[1]], [p for p in pairs if p[0] > p[1]]):
+    ways = [p for p in pairs if p[0] < p[1]], [p for p in pairs if p[0] > p[1]]
+    for way in filter(None, ways):
         vpc.router.exec("conntrack", "-D", "-p", str(protocol), check=False)
         tokens = {pair: secrets.token_hex(16) for pair in way}
         waiting = {pair: vpc.hosts[pair[1]].probe.call("expect", token=tokens[pair])["handle"] for pair in way}
