@@ -49,7 +49,7 @@ def test_applying_everything_again_writes_no_file_and_touches_no_daemon(network:
 
 @pytest.mark.parametrize("way", ["reboot", "stop", "power_off"])
 def test_the_router_comes_back_by_itself(network: Isolated, expected: list[str], way: str) -> None:
-    """J1: no management server is asked; rules, routes and addresses are the same, and DHCP and NAT work."""
+    """J1, J2: no management server is asked; rules, routes and addresses are the same, and DHCP and NAT work."""
     router = network.router
     if way == "reboot":
         router.reboot()
