@@ -41,7 +41,7 @@ for path in glob.glob("/proc/[0-9]*/cmdline"):
         continue
     if any(word in line for word in wanted["words"]) or pid in wanted["pids"]:
         killed += kill(pid)
-    elif line and pid not in wanted["known"] and pid < os.getpid():
+    elif line and pid not in wanted["known"] and pid < os.getppid():  # not who runs this
         fresh.append(pid)
 if fresh and wanted["one"] is not None:
     killed += kill(sorted(fresh)[int(wanted["one"] * len(fresh))])

@@ -76,7 +76,7 @@ class Archive:
         """Remove a committed drop from the inbox, and the oldest copies; nothing of this needs room."""
         self._disk.remove(self._paths.inbox / check_name(name))
         self._disk.sync_directory(self._paths.inbox)
-        self._prune(self._paths.processed, self._limits.processed_files, self._limits.processed_bytes)
+        self._prune(self._paths.processed, f"{name}.gz", self._limits.processed_files, self._limits.processed_bytes)
 
     def fail(self, name: str, reason: str) -> None:
         """Move a refused drop to failed/, then write its reason, which may not fit a full disk.
@@ -94,14 +94,14 @@ class Archive:
             self._disk.sync_directory(self._paths.failed)
             self._disk.sync_directory(self._paths.inbox)
         self._disk.replace(self._paths.failed / f"{name}.reason", reason.encode("utf-8", "replace") + b"\n")
-        self._prune(self._paths.failed, self._limits.failed_files, self._limits.failed_bytes)
+        self._prune(self._paths.failed, name, self._limits.failed_files, self._limits.failed_bytes)
 
     def write_result(self, name: str, record: Mapping[str, Any]) -> None:
         """Keep the result record of a drop, aggregate or converge."""
         path = self._paths.results / f"{check_name(name)}.json"
         self._disk.make_directory(self._paths.results, PRIVATE_DIRECTORY)
         self._disk.replace(path, json.dumps(record, sort_keys=True).encode() + b"\n")
-        self._prune(self._paths.results, self._limits.result_files, self._limits.result_bytes)
+        self._prune(self._paths.results, path.name, self._limits.result_files, self._limits.result_bytes)
 
     def read_result(self, name: str) -> dict[str, Any] | None:
         """Return the latest result record of that name, or None."""
@@ -116,12 +116,16 @@ class Archive:
             raise OSError(0, f"no result record: {one_line(str(error))}", str(path)) from None
         return record if isinstance(record, dict) else None
 
-    def _prune(self, directory: Path, most_files: int, most_bytes: int) -> None:
-        """Remove the oldest until both caps hold; a drop and its reason go together, the newest stays."""
+    def _prune(self, directory: Path, newest: str, most_files: int, most_bytes: int) -> None:
+        """Remove the oldest until both caps hold; a drop and its reason go together, the newest stays.
+
+        Which one that is we know better than a clock that may have been put back since the others were written.
+        """
         groups: dict[str, list[Entry]] = {}
         for entry in self._disk.entries(directory):
             groups.setdefault(entry.name.removesuffix(".reason"), []).append(entry)
-        by_age = sorted(groups.values(), key=lambda group: max(entry.changed for entry in group))
+        own = groups.pop(newest, [])
+        by_age = [*sorted(groups.values(), key=lambda group: max(entry.changed for entry in group)), own]
         count = sum(len(group) for group in by_age)
         size = sum(entry.size for group in by_age for entry in group)
         for group in by_age[:-1]:

@@ -177,3 +177,18 @@ def test_read_result_reports_a_damaged_record(store: Store, paths: Paths) -> Non
     (paths.results / "x.json").write_text("{")
     with pytest.raises(OSError, match="no result record"):
         store.read_result("x")
+
+
+def test_what_was_just_written_stays_when_the_clock_was_put_back(store: Store, paths: Paths) -> None:
+    """Else a drop's record would be gone before its command reads it, and a success look like a failure."""
+    for number in range(6):
+        (paths.inbox / f"d{number}").write_bytes(b"x")
+        (paths.inbox / f"f{number}").write_bytes(b"x")
+        archive(store, f"d{number}")
+        store.fail(f"f{number}", "why")
+        store.write_result(f"d{number}", {"rc": 0})
+        assert store.already_processed(f"d{number}")
+        assert (paths.failed / f"f{number}.reason").exists()
+        assert store.read_result(f"d{number}") == {"rc": 0}
+        for path in (*paths.processed.iterdir(), *paths.failed.iterdir(), *paths.results.iterdir()):
+            os.utime(path, (2**32, 2**32))
