@@ -33,7 +33,7 @@ def router() -> Iterator[Router]:
 
 
 SEED = 20260101
-KILLS = 10
+KILLS = 8
 
 
 @pytest.mark.parametrize("run", kills.RUNS)
