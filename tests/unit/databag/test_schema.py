@@ -173,6 +173,9 @@ def test_text_holds_no_line_end(value: str) -> None:
 
 
 # Type, changed fields, path of the error: one row per rule of a schema.
+WITH_PORT_LIST = {"type": "tcp", "cidr": "0.0.0.0/0", "allowed": True, "ports": ["22", "80:81"]}
+"""B20: not all ports of TCP, as it would be if the unknown field were left alone."""
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("ips", {"ip_address": {}}, "ip_address"),
     ("ips", {"ip_address": [7]}, "ip_address[0]"),
@@ -186,6 +189,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("guestnetwork", {"domain_name": "a\nserver=1.2.3.4"}, "domain_name"),
     ("guestnetwork", {"mtu": 67}, "mtu"),
     ("networkacl", {"ingress_rules": [{**ACL_RULE, "first_port": 24}]}, "ingress_rules[0].last_port"),
+    ("networkacl", {"ingress_rules": [{**ACL_RULE, "first_port": "22,80"}]}, "ingress_rules[0].first_port"),
+    ("networkacl", {"ingress_rules": [WITH_PORT_LIST]}, "ingress_rules[0].first_port"),
     ("networkacl", {"ingress_rules": [{**ACL_RULE, "type": "protocol"}]}, "ingress_rules[0].protocol"),
     ("networkacl", {"ingress_rules": [{**ACL_RULE, "cidr": ""}]}, "ingress_rules[0].cidr"),
     (

@@ -35,7 +35,13 @@ _SHARED_ACL = {
 
 
 def acl_rule_is_whole(rule: dict[str, Any]) -> None:
-    """Want both ports or none, in order, and the number of a rule that is by protocol number."""
+    """Want both ports in order where there are ports, and the number of a rule that is by protocol number.
+
+    A rule for TCP or UDP always has ports, 0-0 for all: one that gave them in a way of its own (B20) would be opened
+    wider than it says if they were optional.
+    """
+    if rule["type"] in ("tcp", "udp") and "first_port" not in rule:
+        raise k.missing("first_port", "a port, 0 for all")
     if ("first_port" in rule) != ("last_port" in rule):
         missing = "last_port" if "first_port" in rule else "first_port"
         raise k.missing(missing, "a port, as its other end is given")
