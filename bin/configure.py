@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vr_command as vr
+from vr_queue import turn
 
 
 def main(args: list[str]) -> None:
@@ -23,7 +24,7 @@ def main(args: list[str]) -> None:
         raise vr.CommandError("usage: configure.py [NAME]")
     for name in args:
         vr.check_name(name)
-    with vr.turn(vr.LIMIT) as left:
+    with turn(vr.LIMIT) as left:
         print(vr.summary(vr.converge(vr.FROM_DATABAGS, left)))
 
 

@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vr_command as vr
+from vr_queue import turn
 
 USAGE = "usage: savepassword.sh -v ADDRESS -p PASSWORD"
 
@@ -26,7 +27,7 @@ def main(args: list[str]) -> None:
         raise vr.CommandError(USAGE)
     drop = {"type": "vmpassword", "ip_address": found["-v"], "password": found["-p"]}
     name = f"vm_password.json.{os.urandom(8).hex()}"
-    with vr.turn(vr.LIMIT) as left:
+    with turn(vr.LIMIT) as left:
         vr.write_atomically(vr.at(f"{vr.INBOX}/{name}"), json.dumps(drop).encode())
         vr.converge(vr.Request(name, keep=False), left)
 

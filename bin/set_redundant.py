@@ -15,13 +15,14 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vr_command as vr
+from vr_queue import turn
 
 
 def main(args: list[str]) -> None:
     """Send the boot arguments in force again, with or without the one that makes a pair."""
     if args not in (["--enable"], ["--disable"]):
         raise vr.CommandError("usage: set_redundant.py --enable | --disable")
-    with vr.turn(vr.LIMIT) as left:
+    with turn(vr.LIMIT) as left:
         arguments = _arguments()
         arguments.pop("redundant_router", None)
         if args == ["--enable"]:

@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vr_command as vr
+from vr_queue import take, turn
 
 
 def main(args: list[str]) -> None:
@@ -24,13 +25,19 @@ def main(args: list[str]) -> None:
     if len(words) not in (1, 2):
         raise vr.CommandError("usage: update_config.py [--check] [--diff] NAME [false]")
     name = vr.check_name(words[0])
-    with vr.turn(vr.LIMIT) as left:
+    if options:
+        print(_preview(name))
+    else:
+        record = take(vr.Request(name, keep=words[1:] != ["false"]), vr.LIMIT)
+        print(vr.summary(record) if record else f"{name}: already processed")
+
+
+def _preview(name: str) -> str:
+    """Return what the drop would change."""
+    with turn(vr.LIMIT) as left:
         if not vr.is_due(name):
-            print(f"{name}: already processed")
-        elif options:
-            print(vr.preview(vr.Request(name, options=("--check", "--diff")), left) or "no change")
-        else:
-            print(vr.summary(vr.converge(vr.Request(name, keep=words[1:] != ["false"]), left)))
+            return f"{name}: already processed"
+        return vr.preview(vr.Request(name, options=("--check", "--diff")), left) or "no change"
 
 
 if __name__ == "__main__":

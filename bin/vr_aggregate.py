@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 
 import vr_command as vr
+from vr_queue import turn
 
 # VMware and Hyper-V wait 600 s plus 0.6 s per answer, KVM no less: the number of answers is not known here.
 LIMIT = 1790.0
@@ -42,7 +43,7 @@ def main(args: list[str]) -> None:
     if folder != vr.INBOX:
         raise vr.CommandError(f"{vr.one_line(ascii(args[1]))[:300]}: expected a file in {vr.INBOX}")
     vr.check_name(name)
-    with vr.turn(LIMIT) as left:
+    with turn(LIMIT) as left:
         if not vr.is_due(name):
             print(f"{name}: already processed")
             return

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import vr_command as vr
+from vr_queue import turn
 
 # cloudstack-boot.service ends us after 300 s.
 LIMIT = 280.0
@@ -45,7 +46,7 @@ def main(args: list[str]) -> None:
         raise vr.CommandError("usage: vr-boot")
     try:
         # Everything in one turn: nobody else shall take the boot arguments between writing and converge.
-        with vr.turn(LIMIT) as left:
+        with turn(LIMIT) as left:
             _boot(time.monotonic() + left)
     except (vr.CommandError, OSError) as error:
         raise vr.CommandError(f"{_priority(3)}boot: {error}") from None

@@ -9,7 +9,6 @@ environment, so that nobody who can set a variable can redirect a command that r
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -19,7 +18,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 _BIN = os.path.dirname(os.path.abspath(__file__))
@@ -54,10 +52,15 @@ class CommandError(Exception):
     """Report a failure in one line, which is all that the caller of a command gets to see."""
 
 
+class UnjudgedError(CommandError):
+    """Report a converge that failed with drops taken along: whose fault it was is not known."""
+
+
 class Request(NamedTuple):
     """Say what to converge: a drop, an aggregate (its path), or neither.
 
-    ``name`` is the name of the result record, and of the drop if ``drop`` says that there is one.
+    ``name`` is the name of the result record, and of the drop if ``drop`` says that there is one. ``along`` are drops
+    that other commands wait to have taken.
     """
 
     name: str
@@ -65,12 +68,15 @@ class Request(NamedTuple):
     aggregate: str | None = None
     keep: bool = True
     options: tuple[str, ...] = ()
+    along: tuple[str, ...] = ()
 
     def variables(self) -> str:
         """Return the extra variables of the playbook as JSON."""
         values: dict[str, Any] = {"vr_drops": [self.name] if self.drop else [], "vr_keep": self.keep}
         if self.aggregate is not None:
             values["vr_aggregate"] = self.aggregate
+        if self.along:
+            values["vr_along"] = self.along
         return json.dumps(values)
 
 
@@ -124,50 +130,40 @@ def is_due(name: str) -> bool:
     raise CommandError(f"{name}: no such file in {INBOX}")
 
 
-@contextmanager
-def turn(limit: float) -> Iterator[float]:
-    """Wait for this command's turn, at most ``limit`` seconds; yield how many of them are left.
-
-    It only keeps a crowd of interpreters out of memory. That two converges do not meet is the store's work.
-    """
-    os.makedirs(at("/run/cloudstack"), mode=0o700, exist_ok=True)
-    end = time.monotonic() + limit
-    with open(at("/run/cloudstack/queue.lock"), "a", encoding="ascii") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise CommandError(f"another converge did not finish within {limit:.0f} s") from None
-                time.sleep(0.05)
-        yield max(end - time.monotonic(), 1.0)
-
-
 def converge(request: Request, limit: float) -> dict[str, Any]:
     """Converge and return the result record of a success; a failure is a CommandError with its reason.
 
     The caller has the turn. Boot arguments still in the inbox are merged by the playbook, before any drop.
     """
-    before = _identity(request.name)
+    before = identity(request.name)
     played = _play(request, limit, before)
     unwritten = _log(request, played)
-    record = _record(request.name) if _identity(request.name) not in (None, before) else None
-    if record is not None and record.get("rc") != 0:
-        raise CommandError(one_line(record.get("reason") or f"{request.name}: failed without a reason") + unwritten)
+    record = read_record(request.name) if identity(request.name) not in (None, before) else None
+    if record is not None:
+        accepted(record, unwritten)
     if played.status != 0 or record is None:
         left = "and left no result" if record is None else "after its result was recorded"
         said = _failed_task(played.output.decode(errors="replace"))
         what = f" ({one_line(said)[:500]})" if said else ""
-        raise CommandError(f"{request.name}: the converge {played.end()} {left}{what}, see {LOG}{unwritten}")
+        kind = UnjudgedError if request.along and record is None else CommandError
+        raise kind(f"{request.name}: the converge {played.end()} {left}{what}, see {LOG}{unwritten}")
+    return record
+
+
+def accepted(record: dict[str, Any], unwritten: str = "") -> dict[str, Any]:
+    """Return the record of a success; that of a failure is a CommandError with its reason."""
+    if record.get("rc") != 0:
+        raise CommandError(
+            one_line(record.get("reason") or f"{record.get('name')}: failed without a reason") + unwritten
+        )
     return record
 
 
 def preview(request: Request, limit: float) -> str:
     """Run the playbook with the check options and return the diff it printed; nothing on the router changes."""
-    before = _identity(request.name)
+    before = identity(request.name)
     played = _play(request, limit)
-    record = _record(request.name) if _identity(request.name) not in (None, before) else {}
+    record = read_record(request.name) if identity(request.name) not in (None, before) else {}
     text = played.output.decode(errors="replace")
     if played.status != 0 or record.get("rc", 0) != 0:
         reason = record.get("reason") or _message(text) or f"the check {played.end()}"
@@ -242,7 +238,7 @@ def _play(request: Request, limit: float, before: object = None) -> Played:
     output = os.memfd_create("converge")
     try:
         status, ended = _play_warm(request, limit, output)
-        if status is None and _identity(request.name) in (None, before):
+        if status is None and identity(request.name) in (None, before):
             status, ended = _play_cold(request, limit, output)
         os.lseek(output, 0, os.SEEK_SET)
         with open(output, "rb", closefd=False) as file:
@@ -337,7 +333,7 @@ def _log(request: Request, played: Played) -> str:
     return ""
 
 
-def _identity(name: str) -> tuple[int, int] | None:
+def identity(name: str) -> tuple[int, int] | None:
     """Tell one writing of a result record from the next, without trusting the clock."""
     try:
         status = os.stat(at(f"{RESULTS}/{name}.json"))
@@ -346,7 +342,7 @@ def _identity(name: str) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _record(name: str) -> dict[str, Any]:
+def read_record(name: str) -> dict[str, Any]:
     try:
         with open(at(f"{RESULTS}/{name}.json"), encoding="utf-8") as file:
             record = json.load(file)

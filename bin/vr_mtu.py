@@ -18,6 +18,7 @@ from typing import Any
 
 import vr_command as vr
 import vr_usage
+from vr_queue import turn
 
 _INTERVAL = 0.1
 # RFC 791: every link must carry 68 bytes; the kernel's own bound for Ethernet is 65535.
@@ -68,7 +69,7 @@ def _change(device: str, address: str, mtu: int) -> None:
             raise vr.CommandError(f"ip link set dev {device} mtu {mtu}: {done.stderr}")
         return
     name = f"update_interface_config.json.{os.urandom(8).hex()}"
-    with vr.turn(vr.LIMIT) as left:
+    with turn(vr.LIMIT) as left:
         vr.write_atomically(vr.at(f"{vr.INBOX}/{name}"), json.dumps(drop).encode())
         vr.converge(vr.Request(name, keep=False), left)
 

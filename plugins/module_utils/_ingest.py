@@ -23,10 +23,11 @@ BOOT_DROP = "cmd_line.json"
 
 @dataclass(frozen=True)
 class Delivery:
-    """The databags with the drops merged in, and the names of the drops that were read."""
+    """The databags with the drops merged in, the names of the drops that were read, and of those taken along."""
 
     bags: dict[str, Bag]
     drops: tuple[str, ...]
+    along: tuple[str, ...] = ()
 
 
 def expected_drops(store: Store, drops: Iterable[str]) -> list[str]:
@@ -36,17 +37,27 @@ def expected_drops(store: Store, drops: Iterable[str]) -> list[str]:
     return [BOOT_DROP, *names] if waiting else names
 
 
-def deliver(store: Store, bags: dict[str, Bag], drops: Iterable[str], aggregate: str | None) -> Delivery:
-    """Return the databags with the drops merged into them.
+def deliver(
+    store: Store, bags: dict[str, Bag], drops: Iterable[str], aggregate: str | None, along: Iterable[str] = ()
+) -> Delivery:
+    """Return the databags with the drops merged into them, and after them those that can be taken along.
 
-    Raises DropError for the first drop that is wrong, and then none of them counts.
+    Raises DropError for the first drop that is wrong, and then none of them counts. One of `along` that is wrong is
+    left where it is: it is refused in a converge of its own, which its sender waits for.
     """
     names = expected_drops(store, drops)
     for name in names:
         bags = merge(bags, parse_drop(name, store.read_drop(name)))
     if aggregate is not None:
         bags = _merge_aggregate(store, bags, aggregate)
-    return Delivery(bags, tuple(names))
+    taken = []
+    for name in along:
+        try:
+            bags = merge(bags, parse_drop(name, store.read_drop(name)))
+        except DropError:
+            continue
+        taken.append(name)
+    return Delivery(bags, tuple(names), tuple(taken))
 
 
 def _merge_aggregate(store: Store, bags: dict[str, Bag], path: str) -> dict[str, Bag]:

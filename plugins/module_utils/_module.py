@@ -9,7 +9,7 @@ operator; everything else that is raised is a bug.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,12 +45,14 @@ TRANSACTION = {"transaction": {"type": "str"}}
 PLAN_SPEC: dict[str, Any] = {
     **TRANSACTION,
     "drops": {"type": "list", "elements": "str", "default": []},
+    "along": {"type": "list", "elements": "str", "default": []},
     "aggregate": {"type": "path"},
     "state": {"type": "str", "choices": ["staged", "committed"], "default": "staged"},
 }
 COMMIT_SPEC: dict[str, Any] = {
     "transaction": {"type": "str", "required": True},
     "drops": {"type": "list", "elements": "str", "default": []},
+    "along": {"type": "list", "elements": "str", "default": []},
     "aggregate": {"type": "path"},
     "keep": {"type": "bool", "default": True},
     "reason": {"type": "str"},
@@ -160,7 +162,7 @@ def run_plan(call: Call) -> dict[str, Any]:
     """Take the drops in and plan every service; see the documentation of vr_plan for the result."""
     started = time.time()
     store, system = call.store, call.system()
-    lease = None
+    lease, along = None, ()
     with _as_vr_error():
         if not call.check_mode:
             lease = _join(call)
@@ -168,6 +170,7 @@ def run_plan(call: Call) -> dict[str, Any]:
             with call.phases.time("ingest"):
                 in_force = store.load()
                 delivery = _delivery(call, in_force)
+                along = delivery.along
                 if lease:
                     store.stage(delivery.bags)
             router, committed = _routers(system, system.vrrp_state, delivery.bags, in_force)
@@ -176,12 +179,16 @@ def run_plan(call: Call) -> dict[str, Any]:
                 store.note(call.phases, system.run.count)
         except BaseException as error:
             if lease and call.params["state"] == "staged":
-                _refuse(call, error, started, system.run.count)
+                if along:
+                    _judge_nobody(call, along, str(error))
+                else:
+                    _refuse(call, error, started, system.run.count)
             raise
     return _result(plans, call.diff) | {
         "transaction": lease,
         "services": [name for name, steps in plans.items() if steps],
         "drops": list(delivery.drops),
+        "along": list(along),
         "kind": router.settings.kind.value,
         "pending": list(router.pending),
         "router_warnings": list(router.warnings),
@@ -202,7 +209,8 @@ def _join(call: Call) -> str:
 def _delivery(call: Call, in_force: dict[str, Bag]) -> Delivery:
     if call.params["state"] == "committed":
         return Delivery(in_force, ())
-    return deliver(call.store, in_force, call.params["drops"], call.params["aggregate"])
+    params = call.params
+    return deliver(call.store, in_force, params["drops"], params["aggregate"], params["along"])
 
 
 def _routers(system: System, state: VrrpState, bags: dict[str, Bag], in_force: dict[str, Bag]) -> tuple[Router, Router]:
@@ -222,9 +230,19 @@ def _refuse(call: Call, error: BaseException, started: float, commands: int) -> 
     reason = " ".join(str(error).split()) or type(error).__name__
     try:
         store.discard()
-        _record(call, expected_drops(store, call.params["drops"]), started, reason, commands)
+        names = _names(call.params, expected_drops(store, call.params["drops"]))
+        _record(call, names, started, reason, commands)
     finally:
         store.end()
+
+
+def _judge_nobody(call: Call, along: Sequence[str], reason: str) -> None:
+    """Leave all drops where they are: whose fault it was is seen when each is converged alone."""
+    try:
+        call.store.discard()
+        write_log(f"failed with {', '.join(along)} taken along, each is converged alone: {' '.join(reason.split())}")
+    finally:
+        call.store.end()
 
 
 def run_commit(call: Call) -> dict[str, Any]:
@@ -232,20 +250,24 @@ def run_commit(call: Call) -> dict[str, Any]:
     store, params = call.store, call.params
     with _as_vr_error():
         store.resume(params["transaction"])
+        names = [*_names(params, params["drops"]), *params["along"]]
+        if params["reason"] and params["along"]:
+            _judge_nobody(call, params["along"], params["reason"])
+            return {"changed": False, "databags": []}
         if params["reason"]:
             try:
                 store.discard()
-                _record(call, params["drops"], params["started"], params["reason"])
+                _record(call, names, params["started"], params["reason"])
             finally:
                 store.end()
             return {"changed": False, "databags": []}
         # If this fails the transaction goes on: the play puts the previous state back in it.
         with call.phases.time("commit"):
             if params["keep"]:
-                for name in _names(params, params["drops"]):
+                for name in names:
                     store.copy_drop(name)
             databags = store.commit()
-        _record(call, params["drops"], params["started"], None)
+        _record(call, names, params["started"], None)
         store.end()
     return {"changed": bool(databags), "databags": databags}
 
@@ -256,13 +278,12 @@ def _names(params: Mapping[str, Any], drops: list[str]) -> list[str]:
     return [*drops, *([aggregate.rsplit("/", 1)[-1]] if aggregate else [])]
 
 
-def _record(call: Call, drops: list[str], started: float, reason: str | None, commands: int = 0) -> None:
+def _record(call: Call, names: list[str], started: float, reason: str | None, commands: int = 0) -> None:
     """Take the drops from the inbox, and write the record that the management server's commands read.
 
     What this task has spent itself is in `call.phases` and `commands`, what those before it have is in the lease.
     """
     params, store = call.params, call.store
-    names = _names(params, drops)
     with call.phases.time("commit"):
         for name in names:
             if reason is None:
@@ -278,6 +299,7 @@ def _record(call: Call, drops: list[str], started: float, reason: str | None, co
         "duration": round(time.time() - started, 3),
         "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
         "commands": commands,
+        "drops": len(names),
         **{key: params.get(key) or [] for key in ("changed", "pending", "warnings")},
     }
     for name in names or ["converge"]:

@@ -24,6 +24,13 @@ options:
     type: list
     elements: str
     default: []
+  along:
+    description:
+      - The drops that were merged beside O(drops), as returned by M(cloudstack.virtual_router.vr_plan).
+      - With O(reason) and any of them, all drops are left in the inbox and no record is written.
+    type: list
+    elements: str
+    default: []
   aggregate:
     description: The aggregate that was merged.
     type: path

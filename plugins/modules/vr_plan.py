@@ -23,6 +23,14 @@ options:
     type: list
     elements: str
     default: []
+  along:
+    description:
+      - Names of more files in C(/var/cache/cloud), which wait for a converge of their own.
+      - They are merged after O(drops), in the order given.
+      - One that is wrong is left where it is. If the converge fails later, all drops are left where they are.
+    type: list
+    elements: str
+    default: []
   aggregate:
     description: Path of an aggregate file in C(/var/cache/cloud), whose drops are merged as one.
     type: path
@@ -69,6 +77,12 @@ drops:
   type: list
   elements: str
   sample: ["cmd_line.json"]
+along:
+  description: Those of O(along) that were merged.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 kind:
   description: The kind of router.
   returned: success

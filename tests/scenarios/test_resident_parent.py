@@ -147,3 +147,63 @@ def test_killing_the_converge_at_any_time_loses_nothing(router: Router) -> None:
         hosts = router.read("/etc/dnsmasq.cloudstack/dhcp-hosts")
         assert drops.vm_address(100 + number) in hosts
     assert "no change" in router.command("configure.py monitor_service.json").stdout
+
+
+def at_once(router: Router, bodies: dict[str, dict[str, Any]]) -> dict[str, tuple[int, str]]:
+    """Send drops whose commands all wait before the first has its turn; return exit status and output by name."""
+    for name, body in bodies.items():
+        router.send(name, body)
+    run = "(/opt/cloud/bin/update_config.py $name >/tmp/said/$name 2>&1; echo $? >>/tmp/said/$name) &"
+    all_wait = f"[ $(ls /run/cloudstack/waiting | wc -l) -ge {len(bodies)} ]"
+    router.shell(
+        "mkdir -p /run/cloudstack/waiting /tmp/said; exec 9>>/run/cloudstack/queue.lock; flock 9;"
+        f" for name in {' '.join(bodies)}; do {run} done; until {all_wait}; do sleep 0.1; done; flock -u 9; wait",
+        timeout=150,
+    )
+    said = {name: router.read(f"/tmp/said/{name}").splitlines() for name in bodies}
+    return {name: (int(lines[-1]), "\n".join(lines[:-1])) for name, lines in said.items()}
+
+
+def converges(router: Router) -> int:
+    """Return how many converges there have been."""
+    return router.read("/var/log/cloudstack/converge.log").count("=== 2")
+
+
+def test_fifty_callers_at_once_each_hear_their_own_result(router: Router) -> None:
+    """Every fifth drop is wrong; those that are right are taken together."""
+    pid(router)
+    bodies = {f"vm_dhcp_entry.json.crowd-{n}": drops.dhcp_entry(300 + n) for n in range(50)}
+    wrong = {name for number, name in enumerate(bodies) if number % 5 == 0}
+    for name in wrong:
+        bodies[name] |= {"mac_address": "02:09:00:00"}
+    before = converges(router)
+    answers = at_once(router, bodies)
+    assert {name for name, (status, _text) in answers.items() if status} == wrong
+    for name, (_status, text) in answers.items():
+        assert text.startswith(f"{name}: mac_address: expected" if name in wrong else f"{name}: dhcp_dns (")
+        assert record(router, name)["rc"] == (name in wrong)
+        assert router.exists(f"/var/cache/cloud/{f'failed/{name}.reason' if name in wrong else f'processed/{name}.gz'}")
+    hosts = router.read("/etc/dnsmasq.cloudstack/dhcp-hosts")
+    right = [body["ipv4_address"] for name, body in bodies.items() if name not in wrong]
+    assert all(address in hosts for address in right)
+    assert len(wrong) < converges(router) - before <= len(wrong) + 4
+
+
+def test_a_converge_that_fails_with_several_drops_is_done_for_each_alone(router: Router) -> None:
+    """Whose fault it was is not known before; here it is nobody's."""
+    pid(router)
+    bodies = {f"vm_dhcp_entry.json.trio-{n}": drops.dhcp_entry(400 + n) for n in range(3)}
+    before = converges(router)
+    router.exec("mv", "/usr/bin/busctl", "/usr/bin/busctl.away")
+    try:
+        answers = at_once(router, bodies)
+    finally:
+        router.exec("mv", "/usr/bin/busctl.away", "/usr/bin/busctl")
+    assert {status for status, _text in answers.values()} == {1}
+    assert all("busctl" in text for _status, text in answers.values())
+    assert all(record(router, name)["drops"] == 1 for name in bodies)
+    assert converges(router) - before == 4
+    again = at_once(router, bodies)
+    assert {status for status, _text in again.values()} == {0}
+    assert {record(router, name)["drops"] for name in bodies} == {3}
+    assert "no change" in router.command("configure.py monitor_service.json").stdout

@@ -39,6 +39,8 @@ sys.stdout.flush()
 time.sleep(plan.get("sleep", 0))
 check = "--check" in sys.argv
 names = values["vr_drops"] + [os.path.basename(path) for path in [values.get("vr_aggregate")] if path]
+if plan.get("along"):
+    names = values["vr_along"] + names
 record = plan.get("record", {})
 if not check and record is not None:
     for name in names:
@@ -46,12 +48,12 @@ if not check and record is not None:
             os.makedirs(inbox + "processed", exist_ok=True)
             open(inbox + "processed/" + name + ".gz", "wb").close()
         os.unlink(inbox + name)
-    name = names[-1] if names else "converge"
-    full = {"name": name, "rc": 0, "reason": None, "changed": ["firewall"], "duration": 0.5, "pending": [],
-            "warnings": []} | record
-    with open(results + name + ".json.new", "w") as file:
-        json.dump(full, file)
-    os.replace(results + name + ".json.new", results + name + ".json")
+    for name in names if plan.get("along") else names[-1:] or ["converge"]:
+        full = {"name": name, "rc": 0, "reason": None, "changed": ["firewall"], "duration": 0.5, "pending": [],
+                "warnings": []} | record
+        with open(results + name + ".json.new", "w") as file:
+            json.dump(full, file)
+        os.replace(results + name + ".json.new", results + name + ".json")
 sys.exit(plan.get("status", 1 if (record or {}).get("rc") else 0))
 """
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -174,10 +175,60 @@ def test_the_same_name_twice_at_once_is_taken_once(router: Router) -> None:
     router.drop("a.json")
     router.plan({"sleep": 0.3})
     both = [router.start("update_config.py", "a.json") for _number in range(2)]
-    outputs = sorted(process.communicate(timeout=30)[0] for process in both)
+    outputs = [process.communicate(timeout=30)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert outputs == ["a.json: already processed\n", "a.json: firewall (0.50 s)\n"]
+    assert outputs == ["a.json: firewall (0.50 s)\n"] * 2
     assert len(router.calls()) == 1
+
+
+def together(router: Router, *plans: dict[str, Any]) -> dict[str, tuple[int, str, str]]:
+    """Send a first drop, and three more while it is being taken; return what each command came to."""
+    names = [f"{letter}.json" for letter in "abcd"]
+    for name in names:
+        router.drop(name)
+    router.plan({"sleep": 1.5}, *plans)
+    first = router.start("update_config.py", names[0])
+    while not router.calls():
+        time.sleep(0.02)
+    started = {names[0]: first, **{name: router.start("update_config.py", name) for name in names[1:]}}
+    said = {name: process.communicate(timeout=60) for name, process in started.items()}
+    return {name: (process.returncode, *said[name]) for name, process in started.items()}
+
+
+def test_those_who_wait_are_taken_together(router: Router) -> None:
+    answers = together(router, {"along": True})
+    assert answers == {name: (0, f"{name}: firewall (0.50 s)\n", "") for name in answers}
+    first, second = router.calls()
+    assert "vr_along" not in first["values"]
+    assert len(second["values"]["vr_along"]) == 2
+    assert not list(router.path("/run/cloudstack/waiting").iterdir())
+
+
+def test_a_failure_together_is_judged_alone(router: Router) -> None:
+    """The one at fault hears why, the others succeed, and no two are taken together again."""
+    nobody: dict[str, Any] = {"record": None, "status": 2}
+    answers = together(router, nobody, {}, {"record": {"rc": 1, "reason": "bad"}}, {})
+    assert sorted(answer[0] for answer in answers.values()) == [0, 0, 0, 1]
+    assert [answer[2] for answer in answers.values() if answer[0]] == ["bad\n"]
+    assert ["vr_along" in call["values"] for call in router.calls()] == [False, True, False, False, False]
+
+
+def test_who_waited_and_was_killed_is_not_taken_along(router: Router) -> None:
+    router.drop("a.json")
+    router.drop("dead.json")
+    left = router.put("/run/cloudstack/waiting/99999", '["dead.json", true]')
+    assert router.run("update_config.py", "a.json").returncode == 0
+    assert "vr_along" not in router.calls()[0]["values"]
+    assert not left.exists()
+
+
+def test_drops_that_are_not_kept_are_not_taken_with_those_that_are(router: Router) -> None:
+    router.drop("a.json")
+    waiting = router.put("/run/cloudstack/waiting/1", '["b.json", false]')
+    with waiting.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert router.run("update_config.py", "a.json").returncode == 0
+    assert "vr_along" not in router.calls()[0]["values"]
 
 
 def test_check_prints_the_diff_and_leaves_the_drop(router: Router) -> None:
