@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.aggregate import (
@@ -14,8 +14,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     parse_aggregate,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag, merge
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import parse_drop
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag, merge_all
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import Drop, parse_drop
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
 
 BOOT_DROP = "cmd_line.json"
@@ -46,8 +46,7 @@ def deliver(
     left where it is: it is refused in a converge of its own, which its sender waits for.
     """
     names = expected_drops(store, drops)
-    for name in names:
-        bags = merge(bags, parse_drop(name, store.read_drop(name)))
+    bags = merge_all(bags, (parse_drop(name, store.read_drop(name)) for name in names))
     if aggregate is not None:
         bags = _merge_aggregate(store, bags, aggregate)
     taken = []
@@ -62,23 +61,24 @@ def deliver(
 
 def _merge_aggregate(store: Store, bags: dict[str, Bag], path: str) -> dict[str, Bag]:
     """Merge the drops of an aggregate in the order its steps name them; an error names the step."""
-    name = os.path.basename(path)
-    files: dict[str, bytes] = {}
-    for number, step in enumerate(parse_aggregate(name, store.read_drop(name)), start=1):
-        if isinstance(step, FileStep):
-            files[os.path.basename(step.path)] = step.content
-        elif isinstance(step, ScriptStep) and os.path.basename(step.command) == "update_config.py":
-            drop = step.args[0] if step.args else ""
-            bags = _merge_step(bags, name, number, drop, files)
-    return bags
+    name, at = os.path.basename(path), 0
+    steps = parse_aggregate(name, store.read_drop(name))
 
+    def drops() -> Iterator[Drop]:
+        nonlocal at
+        files: dict[str, bytes] = {}
+        for at, step in enumerate(steps, start=1):
+            if isinstance(step, FileStep):
+                files[os.path.basename(step.path)] = step.content
+            elif isinstance(step, ScriptStep) and os.path.basename(step.command) == "update_config.py":
+                drop = step.args[0] if step.args else ""
+                if drop not in files:
+                    raise DropError(name, f"step {at}", "a file that an earlier step delivers", drop)
+                yield parse_drop(drop, files[drop])
 
-def _merge_step(
-    bags: dict[str, Bag], aggregate: str, number: int, drop: str, files: dict[str, bytes]
-) -> dict[str, Bag]:
-    if drop not in files:
-        raise DropError(aggregate, f"step {number}", "a file that an earlier step delivers", drop)
     try:
-        return merge(bags, parse_drop(drop, files[drop]))
+        return merge_all(bags, drops())
     except DropError as error:
-        raise DropError(f"{aggregate}: step {number}: {error.file}", error.path, error.expected, error.got) from error
+        if error.file == name:
+            raise
+        raise DropError(f"{name}: step {at}: {error.file}", error.path, error.expected, error.got) from error
