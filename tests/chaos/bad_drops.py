@@ -63,9 +63,10 @@ def refusals(router: Router, mutator: Mutator, count: int) -> Iterator[Tally]:
     """Send `count` drops that must be refused, each for the reason that this process finds."""
     tally, here = Tally(), world(router)
     before, was = _files(router), states.state(router)
-    drops = bad(mutator)
-    while tally.sent < count:
-        name, data = f"bad.json.{tally.sent}.{time.monotonic_ns()}", next(drops)
+    for data in bad(mutator):
+        if tally.sent >= count:
+            break
+        name = f"bad.json.{tally.sent}.{time.monotonic_ns()}"
         expected = pipeline.take(here, name, data)
         if not isinstance(expected, DropError):
             continue

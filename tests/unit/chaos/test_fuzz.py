@@ -139,4 +139,4 @@ def test_the_kernel_takes_the_ruleset_of_every_drop_that_is_taken() -> None:
 def test_the_same_seed_makes_the_same_drops() -> None:
     """A campaign that found something can be run again."""
     first, second = (Mutator(7, BODIES_OF_ALL) for _number in range(2))
-    assert [first.mistaken("ips") for _ in range(5)] == [second.mistaken("ips") for _ in range(5)]
+    assert [first.mistaken("ips") for _draw in range(5)] == [second.mistaken("ips") for _draw in range(5)]
