@@ -1,6 +1,7 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Run the campaign: `python -m tests.chaos [--seed N] [--kills N] [--drops N] [--strange N] [--streak N] [--fuzz N]`.
+"""Run the campaign: `python -m tests.chaos [--seed N] [--kills N] [--drops N] [--strange N] [--streak N] [--fuzz N]
+[--daemons 0]`.
 
 The seed is printed; with the same one the same is done, at instants that depend on the machine. The last lines are a
 table, and the exit status is 0 only if there was no problem.
@@ -18,7 +19,7 @@ from random import Random
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Limits
-from tests.chaos import bad_drops, kills, pipeline
+from tests.chaos import bad_drops, daemons, kills, pipeline
 from tests.chaos.mutations import Mutator, encode
 from tests.lab.lab import Lab
 from tests.lab.router import CACHE, Router
@@ -101,7 +102,7 @@ def isolated_router() -> Iterator[Router]:
         yield router
 
 
-Tally = kills.Tally | bad_drops.Tally | Streak | Fuzz
+Tally = kills.Tally | daemons.Tally | bad_drops.Tally | Streak | Fuzz
 
 
 def run(name: str, tallies: Iterable[Tally]) -> tuple[Row, list[str]]:
@@ -137,6 +138,7 @@ def parts(wanted: argparse.Namespace, router: Router) -> dict[str, Callable[[], 
     return {
         "kills, cold": lambda: kills.campaign(router, "cold", wanted.kills // 2, Random(f"{wanted.seed} cold")),
         "kills, warm": lambda: kills.campaign(router, "warm", wanted.kills // 2, Random(f"{wanted.seed} warm")),
+        "broken programs": lambda: daemons.campaign(router),
         "bad drops": lambda: bad_drops.refusals(router, mutator("bad"), wanted.drops),
         "good drops in a row": lambda: streak(router, wanted.streak),
         "strange drops": lambda: bad_drops.strange(router, mutator("strange"), wanted.strange),
@@ -147,7 +149,14 @@ def parts(wanted: argparse.Namespace, router: Router) -> dict[str, Callable[[], 
 def main(arguments: list[str]) -> int:
     """Run the parts that are wanted, print the table, and return 0 if there was no problem."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    for name, default in {"kills": 200, "drops": 1000, "strange": 200, "streak": 1000, "fuzz": 10_000}.items():
+    for name, default in {
+        "kills": 200,
+        "drops": 1000,
+        "strange": 200,
+        "streak": 1000,
+        "fuzz": 10_000,
+        "daemons": 1,
+    }.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"how many, by default {default}")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
     wanted = parser.parse_args(arguments)
@@ -155,7 +164,7 @@ def main(arguments: list[str]) -> int:
     table: dict[str, Row] = {}
     problems = 0
     with isolated_router() as router:
-        counts = (wanted.kills, wanted.kills, wanted.drops, wanted.streak, wanted.strange, wanted.fuzz)
+        counts = (wanted.kills, wanted.kills, wanted.daemons, wanted.drops, wanted.streak, wanted.strange, wanted.fuzz)
         for (name, part), count in zip(parts(wanted, router).items(), counts, strict=True):
             if count:
                 table[name], found = run(name, part())

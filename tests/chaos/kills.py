@@ -22,6 +22,9 @@ PARENT = ("cloudstack-converge.socket", "cloudstack-converge.service")
 VICTIMS = ("all", "converge", "command", "one", "parent")
 """Everything, the converge alone, the command alone, any one process that it started, and the resident parent."""
 
+ORPHAN_WAIT = 120.0
+"""Seconds that a converge gets which nobody waits for."""
+
 # Runs on the router, where no process of the machine is seen; what to kill comes on standard input, not as arguments.
 _KILLER = """
 import glob, json, os, signal, sys
@@ -137,6 +140,7 @@ def campaign(router: Router, run: str, count: int, chance: Random) -> Iterator[T
         victim = victims[number % len(victims)]
         tally.kills += kill(router, run, victim, known, chance.random()) > 0
         process.communicate()
+        _await_end(router)
         _judge(router, tally, worlds, is_on, name, f"{run}: {victim} killed after {instant:.3f} s")
         is_on = not is_on
         yield tally
@@ -145,6 +149,21 @@ def campaign(router: Router, run: str, count: int, chance: Random) -> Iterator[T
         router.command(f"{COMMAND} -c {CACHE}/VR-off.cfg")
     for unit in PARENT:
         router.exec("systemctl", "start", unit)
+
+
+def _await_end(router: Router) -> None:
+    """Wait until a converge whose command was killed has come to its end; the resident parent is no converge."""
+    deadline = time.monotonic() + ORPHAN_WAIT
+    while time.monotonic() < deadline:
+        # The brackets keep pgrep from finding who runs it.
+        cold, warm = (
+            len(router.exec("pgrep", "--full", pattern, check=False).stdout.split())
+            for pattern in ("ansible-playboo[k]", "vr-converge[d]")
+        )
+        if cold == 0 and warm <= 1:
+            return
+        time.sleep(0.1)
+    raise LabError(f"a converge has not ended within {ORPHAN_WAIT:.0f} s")
 
 
 def _judge(router: Router, tally: Tally, worlds: dict[bool, World], was_on: bool, name: str, what: str) -> None:

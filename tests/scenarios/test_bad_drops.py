@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from tests.chaos.daemons import BROKEN, failing
 from tests.lab.lab import Lab
 from tests.lab.router import CACHE, Answer, Router
 from tests.scenarios import drops, networks, states
@@ -166,36 +165,16 @@ def test_a_name_that_never_came_is_refused(router: Router) -> None:
     assert_refused(answer, ("ip_associations.json.never",))
 
 
-# Which call of which program fails, as words of a shell's `case`; what it says, and what the command then reports.
-BROKEN = {
-    "nft refuses the rules": ("/usr/sbin/nft", "--file*", "Error: Could not process rule", "not process rule"),
-    "dnsmasq refuses its file": ("/usr/sbin/dnsmasq", "--test*", "dnsmasq: bad option at line 7", "bad option"),
-    "dnsmasq does not start": ("/usr/sbin/dnsmasq", "*-k*", "dnsmasq: failed to create socket", "dnsmasq.service"),
-    "ip is not permitted": ("/usr/sbin/ip", "-batch*", "RTNETLINK answers: Not permitted", "Not permitted"),
+# What the command reports when a program fails.
+REPORTED = {
+    "nft refuses the rules": "not process rule",
+    "dnsmasq refuses its file": "bad option",
+    "dnsmasq does not start": "dnsmasq.service",
+    "ip is not permitted": "Not permitted",
 }
 
 
-@contextmanager
-def failing(router: Router, program: str, call: str, message: str, *, after: int = 0, times: int = 1) -> Iterator[None]:
-    """Let a program of the router fail calls that look like this: the first `after` pass, the next `times` fail."""
-    # A copy per use: the last one may still run.
-    base = f"/usr/local/lib/{uuid.uuid4()}"
-    count, real, wrapper = f"{base}.count", f"{base}.real", f"{base}.wrapper"
-    script = (
-        f'#!/bin/sh\ncase "$*" in {call})\n seen=$(cat {count}); echo $((seen + 1)) > {count}\n'
-        f' if [ "$seen" -ge {after} ] && [ "$seen" -lt {after + times} ]; then echo "{message}" >&2; exit 2; fi;;\n'
-        f'esac\nexec {real} "$@"\n'
-    )
-    router.put(wrapper, script, 0o755)
-    router.put(count, "0\n", 0o666)
-    router.shell(f"cp {program} {real} && mount --bind {wrapper} {program}")
-    try:
-        yield
-    finally:
-        router.exec("umount", "--lazy", program)
-
-
-@pytest.mark.parametrize("what", BROKEN)
+@pytest.mark.parametrize("what", REPORTED)
 def test_a_failure_while_applying_puts_the_previous_state_back(router: Router, expected: list[str], what: str) -> None:
     """The new address, alias, rule and VM are in one transaction: the services before the failing one are undone."""
     changes = (
@@ -205,10 +184,9 @@ def test_a_failure_while_applying_puts_the_previous_state_back(router: Router, e
         drops.vm("new", "02:07:00:00:00:77", "10.7.0.77"),
     )
     databags = states.databags(router)
-    program, call, message, reported = BROKEN[what]
-    with failing(router, program, call, message):
+    with failing(router, *BROKEN[what]):
         answer = states.change(router, *changes, check=False)
-    assert_refused(answer, (reported,))
+    assert_refused(answer, (REPORTED[what],))
     assert states.databags(router) == databags
     states.assert_same(expected, states.state(router))
     assert states.repaired(router) == []
