@@ -14,7 +14,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     parse_aggregate,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag, merge_all
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag, merge, merge_all
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import Drop, parse_drop
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
 
