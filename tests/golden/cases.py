@@ -15,6 +15,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
     dhcp_dns,
     interfaces,
     load_balancer,
+    redundancy,
     system,
     tables,
 )
@@ -67,7 +68,8 @@ def rendered(router: Router) -> dict[str, str]:
     host = system.wanted(router, render, system.Given(ssh_keys=("ssh-ed25519 AAAA the hypervisor's agent",)))
     links = interfaces.wanted(router, CPUS)
     dns = (dhcp_dns.names(router), *(dhcp_dns.wanted(router, s, render) for s in dhcp_dns.servers(router)))
-    services = (links, firewall, host, system.timer(router), *dns, *_balancer(router, render))
+    pair = redundancy.wanted(router, render) if router.settings.redundant else ()
+    services = (links, firewall, host, system.timer(router), *dns, *_balancer(router, render), *pair)
     files = {_name(f.path): f.content for service in services for f in service.files}
     return {
         **files,
