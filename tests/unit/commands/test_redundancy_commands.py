@@ -91,16 +91,28 @@ def test_a_failing_step_is_reported_and_the_rest_still_runs(pair: Router) -> Non
     assert "is conntrackd running?" in log(pair)
 
 
-def test_all_addresses_are_announced_again_after_a_takeover(pair: Router) -> None:
-    pair.run("vr-transition", "announce")
+@pytest.mark.parametrize(
+    ("addresses", "announced"),
+    [([], ["eth2 192.0.2.10", "eth2 192.0.2.11"]), (["eth2", "192.0.2.11"], ["eth2 192.0.2.11"])],
+)
+def test_addresses_are_announced_twice(pair: Router, addresses: list[str], announced: list[str]) -> None:
+    """All of them after a takeover; those that another machine has claimed to defend them."""
+    pair.put(f"{RUN}/state", "PRIMARY\n")
+    pair.run("vr-transition", "announce", *addresses)
     lines = pair.path("/called").read_text().splitlines()
-    assert sorted(line.split()[-2:] for line in lines) == [["eth2", "192.0.2.10"], ["eth2", "192.0.2.11"]]
+    assert sorted(lines) == sorted(2 * [f"PRIMARY arping -q -U -c 1 -w 1 -I {words}" for words in announced])
 
 
-def test_a_defended_address_is_announced_alone(pair: Router) -> None:
-    pair.run("vr-transition", "announce", "eth2", "192.0.2.11")
-    (line,) = pair.path("/called").read_text().splitlines()
-    assert line.endswith("arping -q -U -c 2 -w 2 -I eth2 192.0.2.11")
+def test_a_router_that_gave_way_announces_nothing_more(pair: Router) -> None:
+    """Its second packet would take the gateway address away from the new primary."""
+    pair.put(f"{RUN}/state", "PRIMARY\n")
+    announcing = pair.start("vr-transition", "announce")
+    calls = pair.path("/called")
+    while not calls.exists() or calls.read_text().count("arping") < 2:
+        assert announcing.poll() is None
+    pair.put(f"{RUN}/state", "BACKUP\n")
+    announcing.communicate(timeout=30)
+    assert calls.read_text().count("arping") == 2
 
 
 @pytest.mark.parametrize("goal", ["backup", "fault", "stop"])
