@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -261,10 +262,14 @@ def nics(lab: Lab, name: str) -> dict[str, tuple[str, str]]:
 
 
 def configure(pair: Pair) -> None:
-    """Send all drops to both routers, one after the other, as the management server does."""
-    for name, router in pair.routers.items():
+    """Send all drops, to each router one after the other."""
+
+    def send(name: str) -> None:
         for drop, body in drops(name):
-            router.drop(drop, body)
+            pair.routers[name].drop(drop, body)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(send, pair.routers))
 
 
 def wait_for(condition: Callable[[], bool], timeout: float, what: str) -> float:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Passwords and metadata of a redundant pair: C11, C13 and C14."""
+"""What VMs ask a redundant pair for: addresses, names, metadata and passwords; and what its daemons write down."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import pytest
 
 from tests.lab.host import Host
 from tests.lab.lab import Lab
+from tests.lab.probes import ask_all, dhcp, dhcp_lease, dns_query, tcp
+from tests.lab.router import Router
 from tests.scenarios import pair as pairs
 from tests.scenarios.drops import named
-from tests.scenarios.pair import GATEWAY, OWN, VMS, Pair, wait_for
+from tests.scenarios.networks import INTERNET
+from tests.scenarios.pair import GATEWAY, OWN, SERVED, VMS, Pair, status, wait_for
+from tests.scenarios.pair_failures import hand_over
 from tests.scenarios.shared import data, password
 
 WAITING = "/var/lib/cloudstack-passwords/waiting"
@@ -21,7 +25,7 @@ VM = "web"
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    with Lab("pair-passwords") as lab:
+    with Lab("pair-services") as lab:
         made = pairs.make(lab)
         for router in made.routers.values():
             router.wait_boot()
@@ -46,6 +50,44 @@ def store(pair: Pair, number: int, text: str) -> None:
 def waits(pair: Pair) -> list[str]:
     """Return the routers on which a password waits for the VM."""
     return [name for name, router in pair.routers.items() if VMS[VM] in router.exec("ls", WAITING).stdout]
+
+
+def test_vms_find_their_services_on_both_addresses(pair: Pair) -> None:
+    """C11, C12: the gateway address is what the clients are told, the router's own answers too."""
+    web = pair.vms[VM]
+    for server in (GATEWAY, OWN[pair.primary.name]):
+        assert dns_query(web, server, "web.lab.internal").extra["answers"], server
+    lease = dhcp_lease(web)
+    assert lease is not None
+    assert (lease["address"], lease["routers"], lease["dns"][0]) == (VMS[VM], [GATEWAY], GATEWAY)
+
+
+def test_a_lease_is_good_at_the_next_primary(pair: Pair) -> None:
+    """C11: dnsmasq is a server by its own address; a client that finds it gone asks all of them (RFC 2131, 4.4.5)."""
+    web, old, new = pair.vms[VM], pair.primary, pair.backup
+    with hand_over(pair, old):
+        wait_for(lambda: status(new) == "PRIMARY", 5, "handover")
+        wait_for(lambda: bool(dhcp(web, "request", ciaddr=VMS[VM])), 10, "an answer to the rebinding client")
+        (answer,) = dhcp(web, "request", ciaddr=VMS[VM])
+    assert (answer["kind"], answer["address"], answer["routers"]) == ("ack", VMS[VM], [GATEWAY])
+    assert answer["server"] == [OWN[new.name]]
+    pair.settle()
+
+
+def test_connections_leave_no_trace_in_logs(pair: Pair) -> None:
+    """C16: conntrackd wrote a line for each of them, and filled /var."""
+    before = {name: logged(router) for name, router in pair.routers.items()}
+    probes = [(pair.vms[VM], tcp(INTERNET, SERVED))] * 300
+    assert all(ask_all(probes))
+    known = pair.backup.exec("conntrackd", "-e").stdout.count(f"dst={INTERNET}")
+    assert known >= 300, "each of them was told to the other router"
+    assert before == {name: logged(router) for name, router in pair.routers.items()}
+
+
+def logged(router: Router) -> str:
+    """Return what conntrackd has written, to the journal or to a file."""
+    journal = ("journalctl", "--unit=conntrackd", "--output=cat", "--no-pager")
+    return router.exec(*journal).stdout + router.exec("sh", "-c", "ls -l /var/log/conntrackd* 2>&1 || true").stdout
 
 
 def test_metadata_is_served_on_the_shared_address_and_the_primarys_own(pair: Pair) -> None:

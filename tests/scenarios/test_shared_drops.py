@@ -125,6 +125,7 @@ def test_replay(played: Played) -> None:
 OTHERS = (
     "edge-empty-lists",
     "edge-pf-conflict",
+    "isolated-redundant",
     "isolated-restart-aggregate",
     "scale-pf-1000",
     "scale-vms-500-aggregate",

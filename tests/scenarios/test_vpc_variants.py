@@ -182,7 +182,9 @@ def shared_router(name: str) -> Iterator[Router]:
         yield router
 
 
-@pytest.mark.parametrize("name", ["vpc-firewall", "edge-guestnetwork-minimal", "edge-guestnetwork-no-mtu"])
+@pytest.mark.parametrize(
+    "name", ["vpc-firewall", "vpc-redundant", "edge-guestnetwork-minimal", "edge-guestnetwork-no-mtu"]
+)
 def test_the_management_servers_own_drops_are_taken_and_need_no_second_look(name: str) -> None:
     """All of them are taken, one by one, and the next converge has nothing to do."""
     with shared_router(name) as router:
