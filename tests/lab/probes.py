@@ -300,6 +300,26 @@ class PingStream(_Stream):
         return float(self.figures["longest_gap"])
 
 
+class RenewalStream(_Stream):
+    """Renew this host's lease every 10 ms; ``lost`` counts what was not acknowledged."""
+
+    _op = "renewals"
+
+    def __init__(self, host: Probing, server: str, interval: float = 0.01) -> None:
+        """Choose of whom and how often."""
+        super().__init__(host, server=server, interval=interval)
+
+    @property
+    def sent(self) -> int:
+        """Return how many requests were sent."""
+        return int(self.figures["sent"])
+
+    @property
+    def lost(self) -> int:
+        """Return how many of them had no answer."""
+        return int(self.figures["lost"])
+
+
 class TcpStream(_Stream):
     """Echo numbered messages over one connection every 10 ms, to a port that a prober serves."""
 

@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +14,10 @@ import pytest
 
 from tests.lab.host import Host
 from tests.lab.lab import Lab
-from tests.lab.probes import Answer, dhcp, dhcp_lease, dns_query
+from tests.lab.probes import dhcp, dhcp_lease, dns_query
 from tests.lab.router import Router
 from tests.scenarios import drops, networks, states
+from tests.scenarios.asking import Asking
 from tests.scenarios.networks import FIXTURES, Isolated
 
 DIRECTORY = FIXTURES / "isolated"
@@ -226,51 +224,18 @@ def test_it_listens_on_guest_addresses_only(network: Isolated) -> None:
     assert {address for _protocol, address, port in listeners if port == 53} == {ROUTER, "10.7.5.1"}
 
 
-class Asking:
-    """Ask the router a hundred questions per second, from entering a with-block to its end."""
-
-    def __init__(self, client: Host) -> None:
-        self.client, self.asked = client, list[Future[Answer]]()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-
-    def __enter__(self) -> Asking:
-        """Start asking."""
-        self._thread.start()
-        return self
-
-    def _ask(self) -> None:
-        names = ("web.lab.internal", "data-server")
-        due = time.monotonic()
-        while not self._stop.is_set():
-            name = names[len(self.asked) % len(names)]
-            self.asked.append(self.client.probe.submit("dns", server=ROUTER, name=name, timeout=0.9))
-            due += 0.01
-            time.sleep(max(0.0, due - time.monotonic()))
-
-    def __exit__(self, *_error: object) -> None:
-        """Stop asking."""
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def lost(self) -> int:
-        """Return how many questions had no answer."""
-        return sum(not future.result(30).get("answers") for future in self.asked)
-
-
 def test_a_hundred_vms_at_once_lose_no_query_and_restart_nothing(network: Isolated, client: Host) -> None:
     """A16, F12: dnsmasq goes on as the same process, and data-server is still known."""
     router = network.router
     machines = [(f"vm{i}", f"02:07:00:00:01:{i:02x}", f"10.7.0.{100 + i}") for i in range(100)]
     before = router.facts.unit("dnsmasq")
-    with Asking(client) as asking:
+    with Asking(client, ROUTER, ("web.lab.internal", "data-server"), patience=0.9) as asking:
         states.change(router, *(drops.vm(*machine) for machine in machines))
         for number in range(3):
             router.drop(
                 drops.named("quick", number), drops.vm(f"q{number}", f"02:07:00:00:02:0{number}", f"10.7.0.20{number}")
             )
-    assert len(asking.asked) > 100
+    assert asking.count > 100
     assert asking.lost == 0
     assert router.facts.unit("dnsmasq") == before
     assert answers(client, "data-server") == [ROUTER]

@@ -27,6 +27,7 @@ OPERATIONS: dict[str, Operation] = {
     "udp_serve": udp.serve,
     "ping": icmp.probe,
     "ping_stream": streams.start_ping,
+    "renewals": streams.start_renewals,
     "tcp_stream": streams.start_tcp,
     "stream_stop": streams.stop,
     "arp": packets.arp,

@@ -12,10 +12,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.lab.agent import icmp
+from tests.lab.agent import dhcp, icmp
+from tests.lab.agent.packets import mac_of
 from tests.lab.agent.sockets import family_of, open_socket
 
 STRAGGLERS = 0.5  # seconds that the last replies may take
+RENEWAL_PATIENCE = 5.0  # seconds: a client renews at half the time of its lease
 MESSAGE = 16  # bytes of one message of a TCP stream
 
 _handles = itertools.count(1)
@@ -93,6 +95,55 @@ class _PingStream:
             "longest_gap": longest_gap(sorted(self.received.values())),
             "longest_send_gap": longest_gap(list(self.sent.values())),
         }
+
+
+async def start_renewals(server: str, nic: str = "eth0", interval: float = 0.01) -> dict[str, Any]:
+    """Renew the lease of this host's first address every ``interval`` seconds until stopped, as RFC 2131 4.4.5 says."""
+    stream = _RenewalStream(server, nic)
+    asyncio.get_running_loop().add_reader(stream.socket, stream.take)
+    task = asyncio.create_task(stream.send(interval))
+
+    async def finish() -> dict[str, Any]:
+        task.cancel()
+        deadline = time.monotonic() + RENEWAL_PATIENCE
+        while stream.open and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        asyncio.get_running_loop().remove_reader(stream.socket)
+        stream.socket.close()
+        return {"sent": stream.sent, "lost": len(stream.open)}
+
+    return _keep(finish)
+
+
+class _RenewalStream:
+    """Remember which requests to renew were not acknowledged, by transaction."""
+
+    def __init__(self, server: str, nic: str) -> None:
+        self.server, self.mac, self.sent, self.open = server, mac_of(nic), 0, set[int]()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.bind(("0.0.0.0", 68))
+        self.socket.connect((server, 67))
+
+    def take(self) -> None:
+        """Take all answers that are there."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                message = self.socket.recv(2048)
+                if dhcp.decode(message).get("kind") == "ack":
+                    self.open.discard(int.from_bytes(message[4:8], "big"))
+
+    async def send(self, interval: float) -> None:
+        """Send requests, for ever."""
+        own, due = self.socket.getsockname()[0], time.monotonic()
+        while True:
+            self.sent += 1
+            self.open.add(self.sent)
+            # What cannot be sent is counted as lost, the stream goes on.
+            with contextlib.suppress(OSError):
+                self.socket.send(dhcp.encode("request", self.sent, self.mac, own, False, {}))
+            due += interval
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 async def start_tcp(
