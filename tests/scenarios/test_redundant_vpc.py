@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,8 @@ from tests.lab.router import Router
 from tests.scenarios import pair_vpc
 from tests.scenarios.networks import INTERNET
 from tests.scenarios.pair import Pair, is_up, started, status, transitions, wait_for
-from tests.scenarios.pair_vpc import TIERS, mac, tier_drop, tier_drops
+from tests.scenarios.pair_failures import cut
+from tests.scenarios.pair_vpc import OWN, TIERS, mac, tier_drop, tier_drops
 
 DAEMONS = ("keepalived", "conntrackd", "cloudstack-redundancy")
 
@@ -89,6 +91,29 @@ def test_further_tier_costs_no_election_and_no_packet(pair: Pair) -> None:
     assert pair.primary is primary
     for address_ in (INTERNET, "10.2.2.1", "10.2.1.11"):
         assert icmp_ping(pair.vms["vm2"], address_), address_
+
+
+def test_both_routers_are_alike_but_for_their_own_addresses(pair: Pair) -> None:
+    """C1: the same gateway addresses in the same order, on the same networks, and the same rules."""
+    own = re.compile("|".join(rf"10\.2\.\d\.{number}\b" for number in OWN.values()) + r"|r-20\d-VM")
+    commands = (("nft", "-s", "list", "table", "inet", "cloudstack"), ("cat", "/etc/keepalived/keepalived.conf"))
+    for command in commands:
+        one, other = (own.sub("own", router.exec(*command).stdout) for router in pair.routers.values())
+        assert one == other
+    assert re.findall(r"([0-9.]+)/24 brd", one) == ["10.2.1.1", "10.2.2.1"]
+
+
+def test_a_tier_that_lost_its_cable_is_a_reason_to_give_way(pair: Pair) -> None:
+    """The other router still reaches the tier; keepalived watches the links of all its addresses."""
+    pair.settle()
+    old, new = pair.primary, pair.backup
+    with PingStream(pair.vms["vm2"], INTERNET) as stream:
+        with cut(pair, old, TIERS[2]):
+            wait_for(lambda: status(new) == "PRIMARY" and status(old) == "FAULT", 5, "the other router primary")
+            time.sleep(1)
+        pair.settle()
+    assert stream.longest_gap < pair.interval, "it gave way, which takes no election"
+    assert pair.primary is new
 
 
 def test_failover_moves_all_tiers_at_once(pair: Pair) -> None:
