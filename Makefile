@@ -38,7 +38,8 @@ test: ## run everything above, with a time per stage
 demo: image ## show an isolated network's router at work
 	@$(PYTHON) -m tests.demo
 
-bench: image ## measure converges
+bench: image ## measure converges and what passes meanwhile; writes docs/bench.md and docs/bench.svg
+	@$(PYTHON) -m pip install --quiet --requirement tests/bench/requirements.txt
 	@$(PYTHON) -m tests.bench
 
 chaos: image ## kill converges and send bad drops, more than `make test` does

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-import statistics
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,12 @@ class Figure:
     goal: float | None = None
 
     @property
+    def markdown(self) -> str:
+        """Return the row of a Markdown table."""
+        goal = f"{self.goal:.2f}" if self.goal else ""
+        return f"| {self.what} | {self.seconds:.2f} | {goal} | {self.memory} | {self.commands} |"
+
+    @property
     def row(self) -> str:
         goal = f"{self.goal:5.2f}" if self.goal else "     "
         return f"{self.what:<52} {self.seconds:6.2f} {goal} {self.memory:5d} {self.commands:4d}  {self.phases}"
@@ -57,6 +63,19 @@ def measure(router: Router, what: str, *command: str, goal: float | None = None)
     return figure
 
 
+def choose_way(router: Router, *, cold: bool) -> None:
+    """Stop the resident parent, or wait until it has loaded everything."""
+    units = ("cloudstack-converge.socket", "cloudstack-converge.service")
+    if cold:
+        router.exec("systemctl", "stop", *units)
+        return
+    for _attempt in range(600):
+        if "PLAY RECAP" in router.exec("journalctl", "--no-pager", "--unit", units[1]).stdout:
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"{units[1]} is not ready after a minute")
+
+
 def send(router: Router, prefix: str, body: dict[str, Any]) -> tuple[str, ...]:
     """Put a drop into the inbox and return the command that takes it."""
     file = drops.name(prefix)
@@ -71,6 +90,7 @@ def send_aggregate(router: Router, bodies: list[tuple[str, dict[str, Any]]]) -> 
     return ("/opt/cloud/bin/vr_cfg.sh", "-c", f"/var/cache/cloud/{file}")
 
 
-def median(router: Router, what: str, goal: float | None, *command: str) -> float:
-    """Measure five times and return the median."""
-    return statistics.median(measure(router, what, *command, goal=goal).seconds for _ in range(5))
+def median(router: Router, what: str, goal: float | None, *command: str) -> Figure:
+    """Measure five times and return the figure in the middle."""
+    found = sorted((measure(router, what, *command, goal=goal) for _ in range(5)), key=lambda figure: figure.seconds)
+    return found[2]

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tests.bench import drops
-from tests.bench.measuring import HEADER, measure, send, send_aggregate
+from tests.bench.measuring import HEADER, Figure, choose_way, measure, send, send_aggregate
 from tests.lab.lab import Lab
 from tests.lab.router import Router
 from tests.scenarios import vpcs
@@ -22,6 +24,8 @@ CMDLINE = (
 )
 PUBLIC = PublicSubnet("eth1", "1e:00:50:00:00:10", "192.0.2.1/24")
 TIERS = [Tier(f"t{n}", f"eth{n + 1}", f"02:00:50:00:00:{n:02x}", f"10.50.{n}.1", 500 + n) for n in range(1, 13)]
+FEW = (1, 3, 6)
+"""Numbers of tiers that are measured besides all."""
 Body = tuple[str, dict[str, Any]]
 
 
@@ -37,53 +41,58 @@ def acl(tier: Tier, count: int = 40) -> dict[str, Any]:
     return vpcs.network_acl(tier, [*rules, vpcs.NONE], [vpcs.rule("tcp", allowed=False, ports=25), vpcs.ALL])
 
 
-def static_nat(number: int) -> dict[str, Any]:
-    """Return one of up to 240 static NATs, to VMs in all tiers."""
-    vm = f"10.50.{1 + number % 12}.{20 + number // 12}"
+def static_nat(number: int, tiers: int = len(TIERS)) -> dict[str, Any]:
+    """Return one of up to 240 static NATs, to VMs in all of the first tiers."""
+    vm = f"10.50.{1 + number % tiers}.{20 + number // tiers}"
     rule = {"revoke": False, "source_ip_address": f"192.0.2.{10 + number}", "source_port_range": "0:0"}
     return {"rules": [{**rule, "destination_ip_address": vm}], "type": "staticnatrules"}
 
 
-def forwards(count: int) -> dict[str, Any]:
+def forwards(count: int, tiers: int = len(TIERS)) -> dict[str, Any]:
     """Return port forwards of the source NAT address, with shifted ports."""
     found = drops.forwards(count)
     for number, rule in enumerate(found["rules"]):
-        rule["destination_ip_address"] = f"10.50.{1 + number % 12}.{100 + number // 12}"
+        rule["destination_ip_address"] = f"10.50.{1 + number % tiers}.{100 + number // tiers}"
     return found
 
 
-def whole() -> list[Body]:
-    """Return all drops of the VPC."""
+def whole(tiers: int = len(TIERS)) -> list[Body]:
+    """Return all drops of the VPC with its first tiers."""
     addresses = drops.public_addresses(240)
     for record in addresses["ip_address"]:
         record |= {"vif_mac_address": PUBLIC.mac, "nic_dev_id": 1}
     found: list[Body] = [("ip_associations.json", addresses)]
-    for tier in TIERS:
+    for tier in TIERS[:tiers]:
         found += [("guest_network.json", vpcs.guest_network(tier)), ("network_acl.json", acl(tier))]
-    found.append(("forwarding_rules.json", forwards(100)))
-    return [*found, *(("staticnat_rules.json", static_nat(number)) for number in range(1, 51))]
+    found.append(("forwarding_rules.json", forwards(100, tiers)))
+    return [*found, *(("staticnat_rules.json", static_nat(number, tiers)) for number in range(1, 51))]
 
 
-def run(router: Router) -> None:
+def run(router: Router) -> list[Figure]:
     """Measure on a router that has booted and knows no tier."""
-    measure(router, "VPC: 12 tiers, 480 rules, 150 NATs, from nothing", *send_aggregate(router, whole()), goal=1.5)
-    measure(router, "VPC: nothing to do", "/opt/cloud/bin/configure.py", "monitor_service.json", goal=0.8)
+    from_nothing = "VPC: 12 tiers, 480 rules, 150 NATs, from nothing"
+    figures = [
+        measure(router, from_nothing, *send_aggregate(router, whole()), goal=1.5),
+        measure(router, "VPC: nothing to do", "/opt/cloud/bin/configure.py", "monitor_service.json", goal=0.8),
+    ]
     for tier in TIERS[:3]:
         one_more = send(router, "network_acl.json", acl(tier, 41))
-        measure(router, "VPC: one more ACL rule", *one_more, goal=1.0)
-    first = measure(router, "VPC: 51st static NAT", *send(router, "staticnat_rules.json", static_nat(51))).seconds
+        figures.append(measure(router, "VPC: one more ACL rule", *one_more, goal=1.0))
+    first = measure(router, "VPC: 51st static NAT", *send(router, "staticnat_rules.json", static_nat(51)))
     many = [("staticnat_rules.json", static_nat(number)) for number in range(52, 200)]
-    measure(router, "VPC: 148 static NATs as one aggregate", *send_aggregate(router, many))
-    last = measure(router, "VPC: 200th static NAT", *send(router, "staticnat_rules.json", static_nat(200))).seconds
+    figures += [first, measure(router, "VPC: 148 static NATs as one aggregate", *send_aggregate(router, many))]
+    last = measure(router, "VPC: 200th static NAT", *send(router, "staticnat_rules.json", static_nat(200)))
     gone = send(router, "guest_network.json", vpcs.guest_network(TIERS[-1], add=False))
-    measure(router, "VPC: a tier is removed", *gone)
+    figures += [last, measure(router, "VPC: a tier is removed", *gone)]
     back = send(router, "guest_network.json", vpcs.guest_network(TIERS[-1]))
-    measure(router, "VPC: a tier is added", *back)
-    print(f"\nratio in this run: 200th static NAT / 51st {last / first:.2f} (goal 1.2)")
+    figures.append(measure(router, "VPC: a tier is added", *back))
+    print(f"\nratio in this run: 200th static NAT / 51st {last.seconds / first.seconds:.2f} (goal 1.2)")
+    return figures
 
 
-def main() -> None:
-    """Bring the router up, measure, and take it down."""
+@contextmanager
+def booted(*, cold: bool) -> Iterator[Router]:
+    """Bring a router up that knows no tier, and take it down at the end."""
     with Lab("bench-vpc") as lab:
         for segment in ("control", "public", *(tier.name for tier in TIERS)):
             lab.segment(segment)
@@ -91,9 +100,23 @@ def main() -> None:
         nics |= {tier.nic: (tier.name, tier.mac) for tier in TIERS}
         router = lab.router("r1", CMDLINE, nics)
         router.wait_boot()
-        run(router)
+        choose_way(router, cold=cold)
+        yield router
+
+
+def main(*, cold: bool) -> tuple[list[Figure], list[tuple[int, float]]]:
+    """Measure VPCs of few tiers from nothing, then one of all tiers; return figures and points (tiers, seconds)."""
+    figures = []
+    for count in FEW:
+        with booted(cold=cold) as router:
+            what = f"VPC: {count} tiers of 40 rules, 150 NATs, from nothing"
+            figures.append(measure(router, what, *send_aggregate(router, whole(count))))
+    points = [(count, figure.seconds) for count, figure in zip(FEW, figures, strict=True)]
+    with booted(cold=cold) as router:
+        figures += run(router)
+    return figures, [*points, (len(TIERS), figures[len(FEW)].seconds)]
 
 
 if __name__ == "__main__":
     print(HEADER, flush=True)
-    main()
+    main(cold=False)
