@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
     dhcp_dns,
     interfaces,
     load_balancer,
+    metadata,
+    passwords,
     redundancy,
     system,
     tables,
@@ -31,6 +34,7 @@ NAMES = {
     "/etc/ssh/sshd_config.d/cloudstack.conf": "sshd.conf",
     "/etc/iproute2/rt_tables.d/cloudstack.conf": "rt_tables",
     dhcp_dns.HOSTS: "dns-hosts",
+    passwords.LISTEN: "passwords-listen",
     system.TIMER_FILE: "logrotate.timer",
 }
 
@@ -69,13 +73,15 @@ def rendered(router: Router) -> dict[str, str]:
     links = interfaces.wanted(router, CPUS)
     dns = (dhcp_dns.names(router), *(dhcp_dns.wanted(router, s, render) for s in dhcp_dns.servers(router)))
     pair = redundancy.wanted(router, render) if router.settings.redundant else ()
-    services = (links, firewall, host, system.timer(router), *dns, *_balancer(router, render), *pair)
+    data = (metadata.wanted(router, render), passwords.wanted(router))
+    services = (links, firewall, host, system.timer(router), *dns, *data, *_balancer(router, render), *pair)
     files = {_name(f.path): f.content for service in services for f in service.files}
     return {
         **files,
         "network.txt": _network(router),
         "settings.txt": _lines(f"{path} = {value}" for service in services for path, value in service.knobs),
         "units.txt": _units(services),
+        **({"metadata.txt": _lines(_data(router))} if router.vm_data else {}),
         "reports.txt": _lines(
             [*(f"pending: {p}" for p in router.pending), *(f"warning: {w}" for w in router.warnings)]
         ),
@@ -95,6 +101,13 @@ def _balancer(router: Router, render: Renderer) -> tuple[Wanted, ...]:
     if balancer is None:
         return ()
     return (load_balancer.wanted(balancer, {sent.name: sent.key for sent in balancer.certificates}, render),)
+
+
+def _data(router: Router) -> Iterator[str]:
+    """Yield the files that each VM reads, and who has a password waiting."""
+    for address, vm in metadata.vms(router.vm_data).items():
+        yield from (f"{address} {name}: {content!r}" for name, content in vm.files().items())
+    yield from (f"{address} has a password" for address in router.passwords)
 
 
 def _network(router: Router) -> str:
