@@ -115,6 +115,19 @@ def test_revoking_the_rule_of_one_tier_leaves_the_other(vpc: Vpc, balancer: Bala
     assert (staying.lost, staying.error) == (0, "")
 
 
+def test_machines_that_come_and_go_cut_nobody_elses_connection(vpc: Vpc, balancer: Balancer) -> None:
+    """A machine more, another weight, a machine less: each is a reload that the first machine's connection survives."""
+    first, second = (f"{TIERS[nic][0]}.11:9000" for nic in TIERS)
+    balancer.apply(FIRST)
+    with TcpStream(vpc.client, PUBLIC, 80) as stream:
+        balancer.apply(Rule(PUBLIC, 80, machines=[first, second]))
+        assert {tcp_connect(vpc.client, PUBLIC, 80).server for _ in range(4)} == set(TIERS)
+        balancer.apply(Rule(PUBLIC, 80, machines=[first, f"{second} weight 200"]))
+        balancer.apply(FIRST)
+        assert {tcp_connect(vpc.client, PUBLIC, 80).server for _ in range(4)} == {"eth2"}
+    assert (stream.lost, stream.error) == (0, "")
+
+
 @pytest.mark.parametrize("address", [SOURCE_NAT, "10.2.1.1"])
 def test_statistics_of_a_vpc(vpc: Vpc, balancer: Balancer, address: str) -> None:
     """On a public address, or on a tier's: then only from inside."""
