@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections.abc import Iterable
@@ -18,14 +19,38 @@ STATE_FILE = "/run/cloudstack/redundancy/state"
 """Written by the transition script; it does not outlive a boot, before the first election nothing is known."""
 
 
-def read_state(path: str = STATE_FILE) -> VrrpState:
-    """Return the state that the last transition left; anything but one of its words counts as unknown."""
+TRANSITION_LOCK = "/run/cloudstack/redundancy/lock"
+"""Held by a transition from before it writes the state until links and routes are as the state says."""
+
+TRANSITION_LIMIT = 5.0
+"""How long a transition is waited for, in seconds; the next transition does not wait longer either."""
+
+
+def read_state(path: str = STATE_FILE, lock: str = TRANSITION_LOCK) -> VrrpState:
+    """Return the state that the last transition left, at its end; anything but one of its words counts as unknown."""
+    _await_transition(lock)
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             word = file.read().strip()
     except FileNotFoundError:
         return VrrpState.UNKNOWN
     return VrrpState(word) if word in VrrpState.__members__ else VrrpState.UNKNOWN
+
+
+def _await_transition(lock: str) -> None:
+    """Wait until no transition is under way: what it changes at that moment would be planned for, and be gone."""
+    end = time.monotonic() + TRANSITION_LIMIT
+    try:
+        with open(lock, encoding="ascii") as file:
+            while time.monotonic() < end:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(0.01)
+                else:
+                    return
+    except FileNotFoundError:
+        return
 
 
 def await_release(addresses: Iterable[tuple[str, str]], run: Runner) -> None:

@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import fcntl
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +33,25 @@ def test_anything_else_is_unknown(tmp_path: Path, content: str) -> None:
 
 def test_before_the_first_election_nothing_is_known(tmp_path: Path) -> None:
     assert read_state(str(tmp_path / "state")) is VrrpState.UNKNOWN
+
+
+def test_a_transition_under_way_is_waited_for(tmp_path: Path) -> None:
+    """It writes the state first: what is planned before links and routes have followed is moot when it is applied."""
+    state, lock = tmp_path / "state", tmp_path / "lock"
+    state.write_text("PRIMARY\n")
+    words = ("flock", str(lock), "sh", "-c", f"echo held; sleep 0.3; echo BACKUP >{state}")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as transition:
+        assert transition.stdout is not None
+        assert transition.stdout.readline() == "held\n"
+        assert read_state(str(state), str(lock)) is VrrpState.BACKUP
+
+
+def test_a_transition_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redundancy, "TRANSITION_LIMIT", 0.05)
+    lock = tmp_path / "lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert read_state(str(tmp_path / "state"), str(lock)) is VrrpState.UNKNOWN
 
 
 class Addresses:
