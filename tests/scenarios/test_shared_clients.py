@@ -166,11 +166,11 @@ def isolated() -> Iterator[Net]:
 
 def test_entries_that_move_and_change_their_names(isolated: Net) -> None:
     """F4, F8, F13: an address, a name and a lease time that change; the last drop has no IPv4 address."""
-    client, first, second = isolated.vms["vm21"], VMS["vm11"][1], VMS["vm12"][1]
+    client, first, second = (isolated.vms[name] for name in ("vm21", "vm11", "vm12"))
     steps = isolated.play("edge-dhcp")
 
-    def told(mac: str) -> tuple[str, int] | None:
-        found = dhcp_lease(client, mac=mac, timeout=0.6)
+    def told(vm: Host) -> tuple[str, int] | None:
+        found = dhcp_lease(vm, timeout=0.6)
         return None if found is None else (found["address"], found["lease"])
 
     for count, expected in ((2, ("10.1.1.11", 2**32 - 1)), (1, ("10.1.1.61", 2**32 - 1))):
