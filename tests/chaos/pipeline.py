@@ -15,12 +15,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import parse_bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.text import dump_bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
     load_balancer,
     metadata,
-    passwords,
-    redundancy,
 )
 from tests.chaos.mutations import Json
 from tests.golden import cases
@@ -86,15 +84,7 @@ def take(world: World, name: str, data: bytes) -> dict[str, str] | DropError:
             load_balancer.require_own_addresses(load_balancer.new_binds(router, committed), router.load_balancer)
         except DropError as error:
             return error
-    return {**cases.rendered(router), **_served(router)}
-
-
-def _served(router: Router) -> dict[str, str]:
-    """Return what the golden cases leave out: what VMs are served, and what one of a pair has."""
-    render = cases.renderer()
-    parts = (metadata.wanted(router, render), passwords.wanted(router), *redundancy.wanted(router, render))
-    files = {file.path: file.content for part in parts for file in part.files}
     for vm in metadata.vms(router.vm_data).values():
         names = vm.files()
         assert not any("/" in name or name in ("..", ".") for name in names), names
-    return files
+    return cases.rendered(router)

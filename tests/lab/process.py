@@ -7,7 +7,8 @@ from __future__ import annotations
 import logging
 import shlex
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 log = logging.getLogger("lab")
@@ -46,3 +47,13 @@ def run(
     if check and done.returncode:
         raise CommandError(argv, done.returncode, done.stdout, done.stderr)
     return done
+
+
+def wait_for(condition: Callable[[], bool], timeout: float, what: str) -> float:
+    """Wait until something is so; return the seconds it took."""
+    started = time.monotonic()
+    while not condition():
+        if time.monotonic() - started > timeout:
+            raise LabError(f"{what}: not within {timeout} s")
+        time.sleep(0.02)
+    return time.monotonic() - started

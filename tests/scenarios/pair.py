@@ -8,7 +8,7 @@ Both routers have the same MAC on the first public NIC and different ones on the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -270,16 +270,6 @@ def configure(pair: Pair) -> None:
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(send, pair.routers))
-
-
-def wait_for(condition: Callable[[], bool], timeout: float, what: str) -> float:
-    """Wait until something is so; return the seconds it took."""
-    started = time.monotonic()
-    while not condition():
-        if time.monotonic() - started > timeout:
-            raise LabError(f"{what}: not within {timeout} s")
-        time.sleep(0.02)
-    return time.monotonic() - started
 
 
 def transitions(router: Router) -> int:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from tests.lab.process import run
+from tests.lab.process import run, wait_for
 from tests.lab.router import Router
-from tests.scenarios.pair import OWN, Pair, wait_for
+from tests.scenarios.pair import OWN, Pair
 
 
 @contextmanager

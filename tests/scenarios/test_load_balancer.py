@@ -15,10 +15,10 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.probes import TcpStream, ask, tcp, tcp_connect
+from tests.lab.process import wait_for
 from tests.scenarios import networks
 from tests.scenarios.balancer import Balancer, Rule, certificate
 from tests.scenarios.networks import ELSEWHERE, FIXTURES, INTERNET, Isolated
-from tests.scenarios.pair import wait_for
 from tests.scenarios.web import WebServer, curl, get, servers
 
 PUBLIC, OTHER, CLOSED = "192.0.2.21", "192.0.2.20", "192.0.2.22"

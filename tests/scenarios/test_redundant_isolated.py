@@ -17,10 +17,11 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.probes import PingStream, arp_probe, icmp_ping
+from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios import pair as pairs
 from tests.scenarios.networks import INTERNET
-from tests.scenarios.pair import FAR, GATEWAY, LOG, OWN, SOURCE_NAT, STATIC, VMS, Pair, is_up, status, wait_for
+from tests.scenarios.pair import FAR, GATEWAY, LOG, OWN, SOURCE_NAT, STATIC, VMS, Pair, is_up, status
 from tests.scenarios.pair_failures import FAILURES, cut, frozen, hand_over
 from tests.scenarios.pair_traffic import Report, traffic
 

@@ -11,11 +11,12 @@ import pytest
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.probes import ask_all, dhcp, dhcp_lease, dns_query, tcp
+from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios import pair as pairs
 from tests.scenarios.drops import named
 from tests.scenarios.networks import INTERNET
-from tests.scenarios.pair import GATEWAY, OWN, SERVED, VMS, Pair, status, wait_for
+from tests.scenarios.pair import GATEWAY, OWN, SERVED, VMS, Pair, status
 from tests.scenarios.pair_failures import hand_over
 from tests.scenarios.shared import data, password
 

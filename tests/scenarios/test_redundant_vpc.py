@@ -13,10 +13,11 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.probes import PingStream, icmp_ping
+from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios import pair_vpc
 from tests.scenarios.networks import INTERNET
-from tests.scenarios.pair import Pair, is_up, started, status, transitions, wait_for
+from tests.scenarios.pair import Pair, is_up, started, status, transitions
 from tests.scenarios.pair_failures import cut
 from tests.scenarios.pair_vpc import OWN, TIERS, mac, tier_drop, tier_drops
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.lab.probes import PingStream, icmp_ping
+from tests.lab.process import wait_for
 from tests.scenarios import pair as pairs
 from tests.scenarios.networks import INTERNET
-from tests.scenarios.pair import GATEWAY, STATIC, Pair, status, wait_for
+from tests.scenarios.pair import GATEWAY, STATIC, Pair, status
 from tests.scenarios.pair_failures import hand_over
 
 
