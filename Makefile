@@ -23,8 +23,7 @@ lint: venv ## run all static checks (tests/checks/lint.py says which)
 sanity: venv ## run ansible-test sanity in a copy of the tree
 	@$(PYTHON) -m tests.checks.ansible_test sanity
 
-units: venv ## run the unit tests, then the same under ansible-test
-	@$(PYTHON) -m pytest tests/unit -q -n 2 --durations=5 --junitxml=$(JUNIT)/units/units.xml
+units: venv ## run ansible-test units in a copy of the tree
 	@$(PYTHON) -m tests.checks.ansible_test units
 
 scenarios: image ## run molecule scenarios and traffic tests against real routers

@@ -40,6 +40,11 @@ def copy_tree(left_out: tuple[str, ...]) -> None:
         target = TREE / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
+    # Drops of the management server that some tests replay, where they lie beside the checkout.
+    beside = TREE.parent / "shared"
+    beside.unlink(missing_ok=True)
+    if (ROOT.parent / "shared").is_dir():
+        beside.symlink_to(ROOT.parent / "shared")
     # ansible-test asks git for its files; that of the checkout would answer: build/ is ignored.
     subprocess.run(["git", "init", "--quiet"], cwd=TREE, check=True)
 
@@ -72,18 +77,17 @@ def command(kind: str) -> list[str]:
 
 
 def main(kind: str) -> int:
-    """Run ansible-test and collect the JUnit files of its sanity tests; return its exit status."""
+    """Run ansible-test and collect its JUnit files; return its exit status."""
     copy_tree(PROGRAMS if kind == "sanity" else ())
     prepare_home()
     output = TREE / "tests" / "output" / "junit"
     shutil.rmtree(output, ignore_errors=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(command(kind), cwd=TREE, env={**os.environ, "HOME": str(HOME), "PATH": path}, check=False)
-    if kind == "sanity":  # the unit tests have already been counted when pytest ran them in the checkout
-        results = RESULTS / kind
-        results.mkdir(parents=True, exist_ok=True)
-        for file in output.glob("*.xml"):
-            shutil.copy(file, results)
+    results = RESULTS / kind
+    results.mkdir(parents=True, exist_ok=True)
+    for file in output.glob("*.xml"):
+        shutil.copy(file, results)
     return done.returncode
 
 

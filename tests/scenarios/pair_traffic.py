@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,13 +48,13 @@ def traffic(pair: Pair, connections: int = 0) -> Iterator[Report]:
     handles = [(host, way, future.result(PATIENCE)["handle"]) for host, way, future in opened]
     with PingStream(web, INTERNET) as out, PingStream(internet, STATIC) as entering:
         yield report
-        if connections:
-            time.sleep(CATCH_UP)
-    stopped = [(way, host.probe.submit("stream_stop", handle=handle)) for host, way, handle in handles]
-    figures = [(way, future.result(PATIENCE)) for way, future in stopped]
+        stopped = [
+            (way, host.probe.submit("stream_stop", handle=handle, patience=CATCH_UP)) for host, way, handle in handles
+        ]
+        figures = [(way, future.result(PATIENCE)) for way, future in stopped]
     report.broken = tuple(
         f"{way}: {found['error'] or 'stalled'}"
         for way, found in figures
-        if found["error"] or found["sent"] - found["received"] > 1
+        if found["error"] or found["sent"] != found["received"]
     )
     report.gap, report.lost = max(out.longest_gap, entering.longest_gap), max(out.lost, entering.lost)

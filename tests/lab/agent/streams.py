@@ -21,15 +21,15 @@ RENEWAL_PATIENCE = 5.0  # seconds: a client renews at half the time of its lease
 MESSAGE = 16  # bytes of one message of a TCP stream
 
 _handles = itertools.count(1)
-_running: dict[int, Callable[[], Awaitable[dict[str, Any]]]] = {}
+_running: dict[int, Callable[[float], Awaitable[dict[str, Any]]]] = {}
 
 
-async def stop(handle: int) -> dict[str, Any]:
-    """End a stream and return its figures."""
-    return await _running.pop(handle)()
+async def stop(handle: int, patience: float = STRAGGLERS) -> dict[str, Any]:
+    """Send no more, wait for what is still under way, ``patience`` seconds at most, and return the figures."""
+    return await _running.pop(handle)(patience)
 
 
-def _keep(finish: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+def _keep(finish: Callable[[float], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
     handle = next(_handles)
     _running[handle] = finish
     return {"handle": handle}
@@ -46,9 +46,9 @@ async def start_ping(dst: str, interval: float = 0.01, source: str | None = None
     asyncio.get_running_loop().add_reader(stream.socket, stream.take)
     task = asyncio.create_task(stream.send(interval))
 
-    async def finish() -> dict[str, Any]:
+    async def finish(patience: float) -> dict[str, Any]:
         task.cancel()
-        deadline = time.monotonic() + STRAGGLERS
+        deadline = time.monotonic() + patience
         while len(stream.received) < len(stream.sent) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         asyncio.get_running_loop().remove_reader(stream.socket)
@@ -103,9 +103,9 @@ async def start_renewals(server: str, nic: str = "eth0", interval: float = 0.01)
     asyncio.get_running_loop().add_reader(stream.socket, stream.take)
     task = asyncio.create_task(stream.send(interval))
 
-    async def finish() -> dict[str, Any]:
+    async def finish(patience: float) -> dict[str, Any]:
         task.cancel()
-        deadline = time.monotonic() + RENEWAL_PATIENCE
+        deadline = time.monotonic() + max(patience, RENEWAL_PATIENCE)
         while stream.open and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         asyncio.get_running_loop().remove_reader(stream.socket)
@@ -159,9 +159,9 @@ async def start_tcp(
     stream = _TcpStream(reader, writer)
     tasks = [asyncio.create_task(stream.send(interval)), asyncio.create_task(stream.take())]
 
-    async def finish() -> dict[str, Any]:
+    async def finish(patience: float) -> dict[str, Any]:
         tasks[0].cancel()
-        deadline = time.monotonic() + STRAGGLERS
+        deadline = time.monotonic() + patience
         while len(stream.received) < stream.sent and not stream.error and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         tasks[1].cancel()
