@@ -14,14 +14,6 @@ from tests.scenarios.networks import FIXTURES, Isolated
 from tests.scenarios.vpcs import Vpc
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests of pairs: they bound gaps in the traffic by tenths of a second."""
-    for item in items:
-        if item.path.name.startswith("test_redundant"):
-            item.add_marker(pytest.mark.timed)
-
-
 @pytest.fixture(scope="module")
 def isolated(worker_id: str) -> Iterator[Isolated]:
     """Return the isolated network of the fixtures, with all its drops applied."""

@@ -25,6 +25,8 @@ from tests.scenarios.pair import FAR, GATEWAY, LOG, OWN, SOURCE_NAT, STATIC, VMS
 from tests.scenarios.pair_failures import FAILURES, cut, frozen, hand_over
 from tests.scenarios.pair_traffic import Report, traffic
 
+pytestmark = pytest.mark.timed
+
 CONNECTIONS = int(os.environ.get("CONNECTIONS", "120"))
 INTERVAL = float(os.environ.get("INTERVAL", "1"))
 CLAIMED = "claimed by another machine"

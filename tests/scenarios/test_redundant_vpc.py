@@ -21,6 +21,8 @@ from tests.scenarios.pair import Pair, is_up, started, status, transitions
 from tests.scenarios.pair_failures import cut
 from tests.scenarios.pair_vpc import OWN, TIERS, mac, tier_drop, tier_drops
 
+pytestmark = pytest.mark.timed
+
 DAEMONS = ("keepalived", "conntrackd", "cloudstack-redundancy")
 
 
