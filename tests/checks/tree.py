@@ -70,6 +70,10 @@ def link_collection() -> Path:
     """Make the checkout findable as a collection, and return the path to give to Python and to Ansible."""
     link = COLLECTIONS / PACKAGE.replace(".", "/")
     link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.is_symlink():
+    try:
         link.symlink_to(Path("../../../.."), target_is_directory=True)
+    except FileExistsError:
+        # Also made by whoever ran beside this one since; anything but a link is not ours.
+        if not link.is_symlink():
+            raise
     return COLLECTIONS
