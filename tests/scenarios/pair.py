@@ -247,18 +247,37 @@ def make(lab: Lab, interval: float = 1.0, *, start: bool = True) -> Pair:
     return Pair(lab, interval, routers, vms, internet)
 
 
-def attach(name: str) -> Pair:
+@contextmanager
+def attached(name: str) -> Iterator[Pair]:
     """Find a pair, of any kind, that another program brought up; all its machines but the outer ones are VMs."""
     lab = Lab.attach(name)
     outer = ("internet", "gateway1", "gateway2", "site")
     vms = {part: host for part, host in lab.hosts.items() if part not in outer}
-    return Pair(lab, 1.0, lab.routers, vms, lab.hosts["internet"])
+    pair = Pair(lab, 1.0, lab.routers, vms, lab.hosts["internet"])
+    try:
+        pair.settle()
+        yield pair
+    finally:
+        lab.detach()
 
 
 def nics(lab: Lab, name: str) -> dict[str, tuple[str, str]]:
     """Return the NICs of one of the routers."""
     inner = {nic: (segment, lab.mac(f"{name}.{segment}")) for nic, segment in (("eth0", "guest"), ("eth1", "control"))}
     return inner | {subnet.nic: (subnet.nic, public_mac(name, subnet)) for subnet in SUBNETS}
+
+
+@contextmanager
+def running(name: str, interval: float = 1.0) -> Iterator[Pair]:
+    """Bring up a lab with a pair, have it elect and take all drops, and take the lab down at the end."""
+    with Lab(name) as lab:
+        pair = make(lab, interval)
+        for router in pair.routers.values():
+            router.wait_boot()
+        pair.settle()
+        configure(pair)
+        pair.settle()
+        yield pair
 
 
 def configure(pair: Pair) -> None:

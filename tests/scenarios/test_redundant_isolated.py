@@ -15,7 +15,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.lab import Lab
 from tests.lab.probes import PingStream, arp_probe, icmp_ping
 from tests.lab.process import wait_for
 from tests.lab.router import Router
@@ -37,22 +36,17 @@ DAEMONS = ("keepalived", "conntrackd", "cloudstack-redundancy")
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     """Return a configured pair."""
-    with Lab("pair") as lab:
-        made = pairs.make(lab, INTERVAL)
-        for router in made.routers.values():
-            router.wait_boot()
-        made.settle()
-        pairs.configure(made)
-        made.settle()
+    with pairs.running("pair", INTERVAL) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def table() -> Iterator[list[str]]:
-    """Collect a line per failure, and print them together."""
+def table(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """Collect a line per failure, and print them together, past pytest's capture."""
     lines: list[str] = []
     yield lines
-    print(f"\n{'failure':32} advert_int {INTERVAL:g} s", *lines, sep="\n")
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{'failure':32} advert_int {INTERVAL:g} s", *lines, sep="\n")
 
 
 @pytest.mark.parametrize("failure", FAILURES)

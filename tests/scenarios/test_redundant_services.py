@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.host import Host
-from tests.lab.lab import Lab
 from tests.lab.probes import ask_all, dhcp, dhcp_lease, dns_query, tcp
 from tests.lab.process import wait_for
 from tests.lab.router import Router
@@ -26,13 +25,7 @@ VM = "web"
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    with Lab("pair-services") as lab:
-        made = pairs.make(lab)
-        for router in made.routers.values():
-            router.wait_boot()
-        made.settle()
-        pairs.configure(made)
-        made.settle()
+    with pairs.running("pair-services") as made:
         yield made
 
 

@@ -22,10 +22,8 @@ from tests.scenarios.pair_failures import hand_over
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     """Return the pair that the scenario has brought up, once it has elected."""
-    found = pairs.attach("redundant_isolated")
-    found.settle()
-    yield found
-    found.lab.detach()
+    with pairs.attached("redundant_isolated") as found:
+        yield found
 
 
 @pytest.mark.parametrize("unit", ["keepalived", "conntrackd", "cloudstack-redundancy"])

@@ -24,10 +24,8 @@ GATEWAYS = {"eth2": "10.2.1.1/24", "eth3": "10.2.2.1/24"}
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     """Return the pair that the scenario has brought up, once it has elected."""
-    found = pairs.attach("redundant_vpc")
-    found.settle()
-    yield found
-    found.lab.detach()
+    with pairs.attached("redundant_vpc") as found:
+        yield found
 
 
 @pytest.mark.parametrize("unit", ["keepalived", "conntrackd", "cloudstack-redundancy"])
