@@ -289,12 +289,11 @@ def _record(call: Call, names: list[str], started: float, reason: str | None, co
             if reason is None:
                 store.remove_drop(name)
             else:
-                store.fail(name, reason)
+                store.fail(name, _about(name, reason))
     noted = store.noted()
     phases, commands = noted.phases.plus(call.phases), noted.commands + commands
     record = {
         "rc": 0 if reason is None else 1,
-        "reason": reason,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
         "duration": round(time.time() - started, 3),
         "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
@@ -303,9 +302,19 @@ def _record(call: Call, names: list[str], started: float, reason: str | None, co
         **{key: params.get(key) or [] for key in ("changed", "pending", "warnings")},
     }
     for name in names or ["converge"]:
-        store.write_result(name, {"name": name, **record})
+        why = None if reason is None else _about(name, reason)
+        store.write_result(name, {"name": name, "reason": why, **record})
         result = f"failed: {reason}" if reason else "done"
         write_log(f"{name}: {result} in {record['duration']:.3f} s, {commands} commands: {phases}")
+
+
+def _about(name: str, reason: str) -> str:
+    """Return a reason that begins with the name of its drop: what a daemon says about its own files names none.
+
+    A service that refuses knows the kind of drop, `load_balancer.json`, but not its file.
+    """
+    named, _colon, rest = reason.partition(": ")
+    return f"{name}: {rest if rest and name.startswith(named) else reason}"
 
 
 def _result(plans: Mapping[str, tuple[Step, ...]], with_diff: bool) -> dict[str, Any]:

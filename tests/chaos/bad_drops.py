@@ -117,7 +117,7 @@ def strange(router: Router, mutator: Mutator, count: int) -> Iterator[Tally]:
             here = world(router)
         else:
             tally.failed_later += 1
-            if not answer.stderr.startswith(MAY_REFUSE):
+            if not answer.stderr.startswith(tuple(f"{name}: {words}" for words in MAY_REFUSE)):
                 tally.problems.append(f"{name}: {answer.stderr.strip()} {data[:400]!r}")
             if states.state(router) != before:
                 tally.changed += 1

@@ -325,9 +325,9 @@ def test_what_cannot_work_is_refused_and_the_running_goes_on(network: Isolated, 
     worker, file = balancer.worker, network.router.read("/etc/haproxy/haproxy.cfg")
     with TcpStream(network.internet[INTERNET], PUBLIC, 80) as stream:
         answer = balancer.send(check=False, more=REFUSED[words])
-    assert answer.returncode == 1
+    assert (answer.returncode, answer.stderr.count("\n")) == (1, 1)
+    assert answer.stderr.startswith(f"{answer.command.split()[1]}: "), "the file is named"
     assert words in answer.stderr
-    assert answer.stderr.count("\n") == 1
     assert "HiddenWord" not in answer.stderr
     assert (stream.lost, stream.error) == (0, "")
     assert (balancer.worker, network.router.read("/etc/haproxy/haproxy.cfg")) == (worker, file)

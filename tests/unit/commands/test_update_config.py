@@ -177,7 +177,9 @@ def test_the_same_name_twice_at_once_is_taken_once(router: Router) -> None:
     both = [router.start("update_config.py", "a.json") for _number in range(2)]
     outputs = [process.communicate(timeout=30)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert outputs == ["a.json: firewall (0.50 s)\n"] * 2
+    # Whoever comes when it is done finds what is left of it.
+    assert "a.json: firewall (0.50 s)\n" in outputs
+    assert set(outputs) <= {"a.json: firewall (0.50 s)\n", "a.json: already processed\n"}
     assert len(router.calls()) == 1
 
 
