@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -40,6 +41,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     IpBatch,
     LoadRuleset,
     ReleaseLease,
+    RemoveDirectory,
     RemoveFile,
     Run,
     SetKnob,
@@ -86,6 +88,11 @@ def _write_file(step: WriteFile, system_: System) -> None:
 
 def _remove_file(step: RemoveFile, system_: System) -> None:
     os.unlink(step.path)
+    system_.run.log(step.summary)
+
+
+def _remove_directory(step: RemoveDirectory, system_: System) -> None:
+    shutil.rmtree(step.path)
     system_.run.log(step.summary)
 
 
@@ -177,6 +184,7 @@ def _await_release(step: AwaitRelease, system_: System) -> None:
 _ACTIONS: dict[type[Step], Callable[[Any, System], None]] = {
     WriteFile: _write_file,
     RemoveFile: _remove_file,
+    RemoveDirectory: _remove_directory,
     SetKnob: _set_knob,
     Run: _run,
     IpBatch: _ip_batch,

@@ -25,6 +25,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     Effect,
     File,
     ReleaseLease,
+    RemoveDirectory,
     RemoveFile,
     Run,
     Step,
@@ -184,18 +185,20 @@ def wanted(router: Router, server: Server, render: Callable[..., str]) -> Wanted
 def removed(router: Router, wanted_paths: Iterable[str], present: Iterable[str]) -> list[Step]:
     """Return the steps that take away what nobody wants of `present`: files of our directories, and leases of tiers.
 
-    The server of a tier that is gone is stopped first.
+    The directories of tiers are among it, with a slash at the end. The server of a tier that is gone is stopped first.
     """
     kept = {server.name for server in servers(router)}
-    mine = {*wanted_paths, *(server.lease_file for server in servers(router))}
+    mine = {*wanted_paths, *(server.lease_file for server in servers(router)), *(f"{DIRECTORY}/{n}/" for n in kept)}
     stale = sorted(path for path in present if path not in mine)
     owners = sorted({name for path in stale if (name := _owner(path)).startswith(TIER) and name not in kept})
     steps: list[Step] = [Run(("systemctl", "stop", f"{Server(name).unit}.service"), f"stop {name}") for name in owners]
-    return [*steps, *(RemoveFile(path) for path in stale)]
+    folders = tuple(path for path in stale if path.endswith("/"))
+    files = [path for path in stale if not path.startswith(folders)]
+    return [*steps, *(RemoveDirectory(path) for path in folders), *(RemoveFile(path) for path in files)]
 
 
 def _owner(path: str) -> str:
-    """Return the server whose file it is: `…/<server>/<file>`, or `dnsmasq.<server>.leases`."""
+    """Return the server whose it is: `…/<server>/`, `…/<server>/<file>`, or `dnsmasq.<server>.leases`."""
     directory, _slash, name = path.rpartition("/")
     return name.split(".")[1] if directory == LEASE_DIRECTORY else directory.rpartition("/")[2]
 

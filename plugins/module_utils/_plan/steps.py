@@ -220,6 +220,17 @@ class RemoveFile(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveDirectory(Step):
+    """Remove a directory that the service is the only owner of, with what is in it."""
+
+    path: str
+
+    @property
+    def summary(self) -> str:
+        return f"remove {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
 class HaproxyService(Step):
     """Start haproxy, or make it take over its new files without losing a connection (G1).
 

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Kind, Role, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.dhcp_dns import (
+    DIRECTORY,
     HOSTS,
     Lease,
     Server,
@@ -24,6 +25,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     Effect,
     File,
     ReleaseLease,
+    RemoveDirectory,
     RemoveFile,
     Run,
 )
@@ -250,11 +252,14 @@ def test_wanted_of_a_tier_has_its_own_vms_only() -> None:
 
 
 def test_removed_takes_away_the_server_of_a_tier_that_is_gone() -> None:
-    here = ["/etc/dnsmasq.cloudstack/tier_10_2_1_0/dnsmasq.conf", "/var/lib/misc/dnsmasq.tier_10_2_1_0.leases"]
-    gone = ["/etc/dnsmasq.cloudstack/tier_10_2_9_0/dnsmasq.conf", "/var/lib/misc/dnsmasq.tier_10_2_9_0.leases"]
+    here, gone = (
+        [f"{DIRECTORY}/{tier}/dnsmasq.conf", f"/var/lib/misc/dnsmasq.{tier}.leases", f"{DIRECTORY}/{tier}/"]
+        for tier in ("tier_10_2_1_0", "tier_10_2_9_0")
+    )
     stop = Run(("systemctl", "stop", "dnsmasq@tier_10_2_9_0.service"), "stop tier_10_2_9_0")
-    assert removed(vpc(), planned(vpc()), [*here, *gone]) == [stop, *(RemoveFile(path) for path in gone)]
+    assert removed(vpc(), planned(vpc()), [*here, *gone]) == [stop, RemoveDirectory(gone[2]), RemoveFile(gone[1])]
     assert removed(vpc(), planned(vpc()), here) == []
+    assert removed(vpc(), planned(vpc()), [*here, gone[2]]) == [stop, RemoveDirectory(gone[2])], "an empty one"
 
 
 def test_removed_takes_away_files_that_nobody_wants() -> None:

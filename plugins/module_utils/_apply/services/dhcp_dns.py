@@ -49,7 +49,7 @@ def _all(parts: Iterable[Wanted]) -> Wanted:
 
 
 def _present() -> list[str]:
-    """List the files in the directories that are dnsmasq's alone, and the leases of tiers."""
+    """List the files in the directories that are dnsmasq's alone, the directories of tiers, and their leases."""
     own, leases = dhcp_dns.DIRECTORY, f"{dhcp_dns.LEASE_DIRECTORY}/dnsmasq.{dhcp_dns.TIER}*.leases"
-    patterns = (f"{own}/*", f"{own}/*/*", leases)
-    return [path for pattern in patterns for path in glob(pattern) if not os.path.isdir(path)]
+    found = [path for pattern in (f"{own}/*", f"{own}/*/*", leases) for path in glob(pattern)]
+    return [*(path for path in found if not os.path.isdir(path)), *glob(f"{own}/{dhcp_dns.TIER}*/")]
