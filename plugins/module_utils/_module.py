@@ -31,6 +31,13 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ingest import Delivery, deliver, expected_drops
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router, VrrpState
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._outcome import (
+    Outcome,
+    commit,
+    judge_nobody,
+    names_of,
+    refuse,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
@@ -47,6 +54,7 @@ PLAN_SPEC: dict[str, Any] = {
     "drops": {"type": "list", "elements": "str", "default": []},
     "along": {"type": "list", "elements": "str", "default": []},
     "aggregate": {"type": "path"},
+    "keep": {"type": "bool", "default": True},
     "state": {"type": "str", "choices": ["staged", "committed"], "default": "staged"},
 }
 COMMIT_SPEC: dict[str, Any] = {
@@ -175,16 +183,16 @@ def run_plan(call: Call) -> dict[str, Any]:
                     store.stage(delivery.bags)
             router, committed = _routers(system, system.vrrp_state, delivery.bags, in_force)
             plans = _plans(system, router, committed)
-            if lease:
+            databags: list[str] = []
+            if lease and (any(plans.values()) or call.params["state"] == "committed"):
                 store.note(call.phases, system.run.count)
+            elif lease:
+                databags, lease = _commit_at_once(call, delivery, router, started, system.run.count), None
         except BaseException as error:
             if lease and call.params["state"] == "staged":
-                if along:
-                    _judge_nobody(call, along, str(error))
-                else:
-                    _refuse(call, error, started, system.run.count)
+                _refuse(call, along, error, started, system.run.count)
             raise
-    return _result(plans, call.diff) | {
+    return _result(plans, call.diff, databags) | {
         "transaction": lease,
         "services": [name for name, steps in plans.items() if steps],
         "drops": list(delivery.drops),
@@ -194,6 +202,14 @@ def run_plan(call: Call) -> dict[str, Any]:
         "router_warnings": list(router.warnings),
         "started": started,
     }
+
+
+def _commit_at_once(call: Call, delivery: Delivery, router: Router, started: float, commands: int) -> list[str]:
+    """Put databags into force that leave every service as it is; return their names."""
+    names = names_of((*delivery.drops, *delivery.along), call.params["aggregate"])
+    found = {"pending": router.pending, "warnings": router.warnings}
+    outcome = Outcome(names, started, commands=commands, phases=call.phases, **found)
+    return commit(call.store, outcome, keep=call.params["keep"])
 
 
 def _join(call: Call) -> str:
@@ -224,103 +240,37 @@ def _plans(system: System, router: Router, committed: Router) -> dict[str, tuple
     return {name: converge.plan(name, system, router, committed) for name in SERVICES}
 
 
-def _refuse(call: Call, error: BaseException, started: float, commands: int) -> None:
-    """Keep the refused drops with the reason, and let the next converge in."""
-    store = call.store
+def _refuse(call: Call, along: Sequence[str], error: BaseException, started: float, commands: int) -> None:
+    """End the transaction of drops that were refused, or cannot be judged together."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    try:
-        store.discard()
-        names = _names(call.params, expected_drops(store, call.params["drops"]))
-        _record(call, names, started, reason, commands)
-    finally:
-        store.end()
-
-
-def _judge_nobody(call: Call, along: Sequence[str], reason: str) -> None:
-    """Leave all drops where they are: whose fault it was is seen when each is converged alone."""
-    try:
-        call.store.discard()
-        write_log(f"failed with {', '.join(along)} taken along, each is converged alone: {' '.join(reason.split())}")
-    finally:
-        call.store.end()
+    if along:
+        judge_nobody(call.store, along, reason)
+        return
+    names = names_of(expected_drops(call.store, call.params["drops"]), call.params["aggregate"])
+    refuse(call.store, Outcome(names, started, commands=commands, phases=call.phases), reason)
 
 
 def run_commit(call: Call) -> dict[str, Any]:
     """Make the staged databags the ones in force, or, with a reason, keep the drops as failed."""
-    store, params = call.store, call.params
+    store, params, databags = call.store, call.params, list[str]()
+    names = names_of((*params["drops"], *params["along"]), params["aggregate"])
+    recorded = {key: params[key] for key in ("changed", "pending", "warnings")}
+    outcome = Outcome(names, params["started"], phases=call.phases, **recorded)
     with _as_vr_error():
         store.resume(params["transaction"])
-        names = [*_names(params, params["drops"]), *params["along"]]
-        if params["reason"] and params["along"]:
-            _judge_nobody(call, params["along"], params["reason"])
-            return {"changed": False, "databags": []}
-        if params["reason"]:
-            try:
-                store.discard()
-                _record(call, names, params["started"], params["reason"])
-            finally:
-                store.end()
-            return {"changed": False, "databags": []}
-        # If this fails the transaction goes on: the play puts the previous state back in it.
-        with call.phases.time("commit"):
-            if params["keep"]:
-                for name in names:
-                    store.copy_drop(name)
-            databags = store.commit()
-        _record(call, names, params["started"], None)
-        store.end()
+        if not params["reason"]:
+            databags = commit(store, outcome, keep=params["keep"])
+        elif params["along"]:
+            judge_nobody(store, params["along"], params["reason"])
+        else:
+            refuse(store, outcome, params["reason"])
     return {"changed": bool(databags), "databags": databags}
 
 
-def _names(params: Mapping[str, Any], drops: list[str]) -> list[str]:
-    """Return the files of the inbox that a converge is about: the drops, and the aggregate they may come in."""
-    aggregate = params["aggregate"]
-    return [*drops, *([aggregate.rsplit("/", 1)[-1]] if aggregate else [])]
-
-
-def _record(call: Call, names: list[str], started: float, reason: str | None, commands: int = 0) -> None:
-    """Take the drops from the inbox, and write the record that the management server's commands read.
-
-    What this task has spent itself is in `call.phases` and `commands`, what those before it have is in the lease.
-    """
-    params, store = call.params, call.store
-    with call.phases.time("commit"):
-        for name in names:
-            if reason is None:
-                store.remove_drop(name)
-            else:
-                store.fail(name, _about(name, reason))
-    noted = store.noted()
-    phases, commands = noted.phases.plus(call.phases), noted.commands + commands
-    record = {
-        "rc": 0 if reason is None else 1,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
-        "duration": round(time.time() - started, 3),
-        "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
-        "commands": commands,
-        "drops": len(names),
-        **{key: params.get(key) or [] for key in ("changed", "pending", "warnings")},
-    }
-    for name in names or ["converge"]:
-        why = None if reason is None else _about(name, reason)
-        store.write_result(name, {"name": name, "reason": why, **record})
-        result = f"failed: {reason}" if reason else "done"
-        write_log(f"{name}: {result} in {record['duration']:.3f} s, {commands} commands: {phases}")
-
-
-def _about(name: str, reason: str) -> str:
-    """Return a reason that begins with the name of its drop: what a daemon says about its own files names none.
-
-    A service that refuses knows the kind of drop, `load_balancer.json`, but not its file.
-    """
-    named, _colon, rest = reason.partition(": ")
-    return f"{name}: {rest if rest and name.startswith(named) else reason}"
-
-
-def _result(plans: Mapping[str, tuple[Step, ...]], with_diff: bool) -> dict[str, Any]:
+def _result(plans: Mapping[str, tuple[Step, ...]], with_diff: bool, databags: Sequence[str] = ()) -> dict[str, Any]:
     """Return the result; a diff only when it is asked for, because rulesets are large."""
     steps = [f"{name}: {step.summary}" for name, found in plans.items() for step in found]
-    result = {"changed": bool(steps), "steps": steps[:MAX_STEPS]}
+    result = {"changed": bool(steps or databags), "steps": steps[:MAX_STEPS]}
     if not with_diff:
         return result
     diff = [

@@ -14,6 +14,7 @@ description:
   - Builds the router from the databags and the interfaces that are plugged in, and compares every service with
     what is live.
   - A drop that is wrong fails the task, is kept under C(failed/) with the reason, and changes nothing.
+  - When no service differs it puts the databags into force itself, as M(cloudstack.virtual_router.vr_commit) does.
   - In check mode nothing is staged, and the plan is all there is; use it with C(--diff).
 extends_documentation_fragment:
   - cloudstack.virtual_router.router
@@ -34,6 +35,10 @@ options:
   aggregate:
     description: Path of an aggregate file in C(/var/cache/cloud), whose drops are merged as one.
     type: path
+  keep:
+    description: Whether to keep a copy of the drops under C(processed/) when the transaction ends here.
+    type: bool
+    default: true
   state:
     description:
       - V(staged) plans for the databags with the drops merged in.
@@ -61,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 transaction:
-  description: The transaction that began; none in check mode.
+  description: The transaction that began; none in check mode, and none when it has ended because no service differs.
   returned: always
   type: str
   sample: 8c1f0e

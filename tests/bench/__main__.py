@@ -74,9 +74,10 @@ def converges(router: Router, way: str) -> tuple[list[Figure], dict[str, list[tu
     many = [("staticnat_rules.json", drops.static_nat(number)) for number in range(2, 200)]
     figures.append(measure(router, "198 static NATs as one aggregate", *send_aggregate(router, many)))
     last = measure(router, "200th static NAT", *send(router, "staticnat_rules.json", drops.static_nat(200)))
-    forwards.append(_forwards(router, FORWARDS[-1], goal[f"forwards {FORWARDS[-1]}"]))
     vms = [_vms(router, count, goal.get(f"VMs {count}")) for count in VMS]
-    figures += [last, forwards[-1], *vms, _lease(router, VMS[-1], "one more VM", goal["VM with 2,000"])]
+    figures += [last, *vms, _lease(router, VMS[-1], f"one more VM than {VMS[-1]}", goal["VM with 2,000"])]
+    forwards.append(_forwards(router, FORWARDS[-1], goal[f"forwards {FORWARDS[-1]}"]))
+    figures.append(forwards[-1])
     points = {
         "forwards in one drop": [(count, figure.seconds) for count, figure in zip(FORWARDS, forwards, strict=True)],
         "VMs in one aggregate": [(count, figure.seconds) for count, figure in zip(VMS, vms, strict=True)],

@@ -113,7 +113,7 @@ def _ip_batch(step: IpBatch, system_: System) -> None:
 
 
 def _announce(step: Announce, system_: System) -> None:
-    macs = {link["ifname"]: link["address"] for link in system_.links}
+    macs = {nic.name: nic.mac for nic in system_.nics}
     network.announce(step.addresses, macs, system_.run.log)
 
 

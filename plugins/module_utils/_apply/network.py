@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
@@ -28,33 +30,49 @@ _NIC = re.compile(r"eth\d+")
 _OWN_TABLES = range(TABLE_BASE, 2 * TABLE_BASE)
 _OWN_PROTOCOLS = ("3", "4")
 _BROADCAST = b"\xff" * 6
+_SCOPE_LINK = "253"
+
+SYSFS = "/sys/class/net"
+_READ = ("ip", "-json", "-N", "-4", "-batch", "-")
+_LISTS = ("link show", "address show", "route show table all", "rule show")
+"""All that is compared, read by one process; with -N words of rtnetlink(7) are numbers, whatever /etc/iproute2 says."""
 
 
-def read_links(run: Runner) -> list[dict[str, Any]]:
-    """Return what `ip -json address` says of the router's NICs (ethN)."""
-    found = json.loads(run(("ip", "-json", "address")))
-    return [link for link in found if _NIC.fullmatch(link.get("ifname", ""))]
+def nics(root: str = SYSFS) -> list[Nic]:
+    """Return the NICs (ethN) that are plugged in, from sysfs: a look at files, where ip(8) would be a process."""
+    found = []
+    for name in sorted(filter(_NIC.fullmatch, os.listdir(root))):
+        # One that is being unplugged is gone.
+        with suppress(FileNotFoundError), open(f"{root}/{name}/address", encoding="ascii") as file:
+            found.append(Nic(name, file.read().strip()))
+    return found
 
 
-def nics(links: list[dict[str, Any]]) -> list[Nic]:
-    """Return the NICs that are plugged in."""
-    return [Nic(link["ifname"], link["address"]) for link in links]
-
-
-def observe(run: Runner, links: list[dict[str, Any]]) -> Network:
+def observe(run: Runner) -> Network:
     """Return the state of the kernel, as far as it is ours: other tables, and routes of daemons, are left out."""
-    routes = json.loads(run(("ip", "-json", "-N", "-4", "route", "show", "table", "all")))
-    rules = json.loads(run(("ip", "-json", "-N", "-4", "rule", "show")))
+    links, addressed, routes, rules = _documents(run(_READ, stdin="".join(f"{line}\n" for line in _LISTS)))
+    links = [link for link in links if _NIC.fullmatch(link.get("ifname", ""))]
+    addresses = {link["ifname"]: _addresses(link) for link in addressed}
     return Network(
         links={link["ifname"]: Link("UP" in link["flags"], link["mtu"]) for link in links},
-        addresses={link["ifname"]: _addresses(link) for link in links},
+        addresses={link["ifname"]: addresses.get(link["ifname"], ()) for link in links},
         routes=frozenset(route for route in map(_route, routes) if route is not None),
         rules=frozenset(rule for rule in map(_rule, rules) if rule is not None),
     )
 
 
+def _documents(text: str) -> list[list[dict[str, Any]]]:
+    """Return the lists that one run of `ip -batch` printed one after the other."""
+    found, decoder = [], json.JSONDecoder()
+    for _list in _LISTS:
+        document, end = decoder.raw_decode(text)
+        text = text[end:].lstrip()
+        found.append(document)
+    return found
+
+
 def _addresses(link: Mapping[str, Any]) -> tuple[IPv4Interface, ...]:
-    known = [info for info in link["addr_info"] if info["family"] == "inet" and info.get("scope") != "link"]
+    known = [info for info in link["addr_info"] if info.get("scope") != _SCOPE_LINK]
     return tuple(IPv4Interface(f"{info['local']}/{info['prefixlen']}") for info in known)
 
 

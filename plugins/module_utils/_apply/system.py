@@ -46,19 +46,14 @@ class System:
     _made: dict[str, tuple[Router, Any]] = field(default_factory=dict, init=False)
 
     @cached_property
-    def links(self) -> list[dict[str, Any]]:
-        """Return the NICs as `ip -json address` describes them, read once until `forget`."""
-        return network.read_links(self.run)
+    def nics(self) -> list[Nic]:
+        """Return the NICs that are plugged in, read once until `forget`."""
+        return network.nics()
 
     @cached_property
     def active(self) -> frozenset[str]:
         """Return the names of the services of systemd that are active, read once until `forget`."""
         return units.active(self.run)
-
-    @property
-    def nics(self) -> list[Nic]:
-        """Return the NICs that are plugged in."""
-        return network.nics(self.links)
 
     @property
     def vrrp_state(self) -> VrrpState:
@@ -74,5 +69,5 @@ class System:
 
     def forget(self) -> None:
         """Drop what was read, because it was changed."""
-        for name in ("links", "active"):
+        for name in ("nics", "active"):
             self.__dict__.pop(name, None)

@@ -9,6 +9,9 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 
+_WORDS = {None: "null", True: "true", False: "false"}
+
+
 def dump_bag(bag: dict[str, Any]) -> bytes:
     """Return the file content of a databag, equal to ``json.dumps(bag, indent=2, sort_keys=True)``.
 
@@ -21,6 +24,8 @@ def dump_bag(bag: dict[str, Any]) -> bytes:
 def _text(value: Any, margin: str) -> str:
     if isinstance(value, str):
         return encode_basestring_ascii(value)
+    if value is None or isinstance(value, bool):
+        return _WORDS[value]
     inner = margin + "  "
     if isinstance(value, dict) and value:
         members = [f"{encode_basestring_ascii(name)}: {_text(value[name], inner)}" for name in sorted(value)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.n
     announce,
     nics,
     observe,
-    read_links,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router, StaticRoute
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
@@ -50,7 +50,7 @@ def host(router: Router) -> Iterator[Namespace]:
 
 def live(host: Namespace) -> interfaces.Network:
     """Return the state of the kernel."""
-    return observe(host, read_links(host))
+    return observe(host)
 
 
 def converge(host: Namespace, router: Router) -> tuple[str, ...]:
@@ -61,9 +61,14 @@ def converge(host: Namespace, router: Router) -> tuple[str, ...]:
     return batches[0].lines if batches else ()
 
 
-def test_read_links_leaves_other_interfaces_out(host: Namespace) -> None:
-    """lo, and the other ends of the wires, are no NICs of the router."""
-    assert nics(read_links(host)) == [Nic(f"eth{n}", f"02:00:00:00:00:0{n}") for n in range(4)]
+def test_other_interfaces_are_left_out(host: Namespace, tmp_path: Path) -> None:
+    """lo, and the other ends of the wires, are no NICs of the router, nor is one that goes at this moment."""
+    for name, mac in (("lo", "00:00:00:00:00:00"), ("eth10", "02:00:00:00:00:0a"), ("eth2", "02:00:00:00:00:02")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "address").write_text(f"{mac}\n")
+    (tmp_path / "eth3").mkdir()
+    assert nics(str(tmp_path)) == [Nic("eth10", "02:00:00:00:00:0a"), Nic("eth2", "02:00:00:00:00:02")]
+    assert set(live(host).links) == {f"eth{n}" for n in range(4)}
 
 
 def test_observe_reads_what_was_set(host: Namespace, router: Router) -> None:

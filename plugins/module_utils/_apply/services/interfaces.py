@@ -20,7 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 def plan(system: System, router: Router, _committed: Router) -> list[Step]:
     """Plan links, addresses, routes, policy rules and per-NIC kernel settings; VRRP lets go of what leaves first."""
     wanted = interfaces.wanted(router, os.cpu_count() or 1)
-    live = network.observe(system.run, system.links)
+    live = network.observe(system.run)
     released = redundancy.release(system, router)
     gone = [address for step in released if isinstance(step, AwaitRelease) for address in step.addresses]
     changes = interfaces.compare(router, interfaces.without(live, gone))
