@@ -13,7 +13,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.bench import data_plane, drops, plot, vpc
-from tests.bench.measuring import HEADER, Figure, choose_way, measure, median, send, send_aggregate
+from tests.bench.measuring import (
+    HEADER,
+    Figure,
+    choose_way,
+    empty_playbook,
+    measure,
+    median,
+    middle,
+    send,
+    send_aggregate,
+)
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.probes import PingStream
@@ -21,8 +31,6 @@ from tests.lab.router import Router
 from tests.scenarios.drops import egress, ingress
 
 NICS = {"eth0": ("guest", "02:09:00:01:00:00"), "eth1": ("control", "02:09:00:01:00:01")}
-EMPTY_PLAY = "- hosts: all\n  gather_facts: false\n  tasks: []\n"
-PLAYBOOK = "/opt/cloudstack/venv/bin/ansible-playbook"
 NOOP = ("/opt/cloud/bin/configure.py", "monitor_service.json")
 WAYS = ("cold", "warm")
 FORWARDS = (1, 10, 100, 1000, 10000)
@@ -59,23 +67,22 @@ def isolated() -> Iterator[tuple[Router, Host, Host]]:
 def converges(router: Router, way: str) -> tuple[list[Figure], dict[str, list[tuple[int, float]]], list[str]]:
     """Measure everything on a fresh router, small first; return figures, points of the plot, and ratios."""
     goal = {name: goals[WAYS.index(way)] for name, goals in GOALS.items()}
-    router.put("/tmp/empty.yml", EMPTY_PLAY)
-    base = median(router, "empty playbook", None, PLAYBOOK, "-i", "localhost,", "-c", "local", "/tmp/empty.yml")
+    base = empty_playbook(router)
     addresses = measure(
         router, "240 public addresses", *send(router, "ip_associations.json", drops.public_addresses(240))
     )
     few = measure(router, "20 VMs and 100 rules as one aggregate", *send_aggregate(router, _small_router()))
     idle = median(router, "nothing to do, 20 VMs, 100 rules", goal["noop"], *NOOP)
-    lease = _lease(router, 21, "one DHCP drop, 20 VMs, 100 rules", goal["drop"])
+    lease = _leases(router, 21, "one DHCP drop, 20 VMs, 100 rules", goal["drop"])
     figures = [base, addresses, few, idle, lease]
-    first = measure(router, "first static NAT", *send(router, "staticnat_rules.json", drops.static_nat(1)))
+    first = middle([_static_nat(router, number, "first static NAT") for number in (1, 2, 3)])
     forwards = [_forwards(router, count, goal.get(f"forwards {count}")) for count in FORWARDS[:-1]]
-    figures += [first, *forwards, _lease(router, 22, "one DHCP drop, 1,111 forwards", goal["drop with 1,000"])]
-    many = [("staticnat_rules.json", drops.static_nat(number)) for number in range(2, 200)]
-    figures.append(measure(router, "198 static NATs as one aggregate", *send_aggregate(router, many)))
-    last = measure(router, "200th static NAT", *send(router, "staticnat_rules.json", drops.static_nat(200)))
+    figures += [first, *forwards, _leases(router, 26, "one DHCP drop, 1,111 forwards", goal["drop with 1,000"])]
+    many = [("staticnat_rules.json", drops.static_nat(number)) for number in range(4, 198)]
+    figures.append(measure(router, "194 static NATs as one aggregate", *send_aggregate(router, many)))
+    last = middle([_static_nat(router, number, "200th static NAT") for number in (198, 199, 200)])
     vms = [_vms(router, count, goal.get(f"VMs {count}")) for count in VMS]
-    figures += [last, *vms, _lease(router, VMS[-1], f"one more VM than {VMS[-1]}", goal["VM with 2,000"])]
+    figures += [last, *vms, _leases(router, VMS[-1], f"one more VM than {VMS[-1]}", goal["VM with 2,000"])]
     forwards.append(_forwards(router, FORWARDS[-1], goal[f"forwards {FORWARDS[-1]}"]))
     figures.append(forwards[-1])
     points = {
@@ -95,8 +102,14 @@ def _small_router() -> list[tuple[str, dict[str, Any]]]:
     return [*vms, ("firewall_rules.json", drops.firewall(100))]
 
 
-def _lease(router: Router, number: int, what: str, goal: float | None) -> Figure:
-    return measure(router, what, *send(router, "vm_dhcp_entry.json", drops.dhcp_entry(number)), goal=goal)
+def _leases(router: Router, first: int, what: str, goal: float | None) -> Figure:
+    """Send the DHCP entries of five VMs, one after the other, and return the figure in the middle."""
+    entries = [drops.dhcp_entry(number) for number in range(first, first + 5)]
+    return middle([measure(router, what, *send(router, "vm_dhcp_entry.json", entry), goal=goal) for entry in entries])
+
+
+def _static_nat(router: Router, number: int, what: str) -> Figure:
+    return measure(router, what, *send(router, "staticnat_rules.json", drops.static_nat(number)))
 
 
 def _forwards(router: Router, count: int, goal: float | None) -> Figure:

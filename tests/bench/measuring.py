@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,11 @@ print(done.stderr.decode()[-300:])
 """
 
 
+EMPTY_PLAY = "- hosts: all\n  gather_facts: false\n  tasks: []\n"
+PLAYBOOK = "/opt/cloudstack/venv/bin/ansible-playbook"
+EMPTY_SECONDS = 0.41
+"""What an empty playbook took, cold, on the machine for which the goals were set: it says how fast this machine is."""
+
 HEADER = f"{'what':<52} {'s':>6} {'goal':>5} {'MiB':>5} {'runs':>4}  services changed"
 
 
@@ -36,11 +42,11 @@ class Figure:
     phases: str
     goal: float | None = None
 
-    @property
-    def markdown(self) -> str:
-        """Return the row of a Markdown table."""
+    def markdown(self, empty: float) -> str:
+        """Return the row of a Markdown table; `empty` is how long an empty playbook takes on this machine."""
         goal = f"{self.goal:.2f}" if self.goal else ""
-        return f"| {self.what} | {self.seconds:.2f} | {goal} | {self.memory} | {self.commands} |"
+        scaled = self.seconds * EMPTY_SECONDS / empty
+        return f"| {self.what} | {self.seconds:.2f} | {scaled:.2f} | {goal} | {self.memory} | {self.commands} |"
 
     @property
     def row(self) -> str:
@@ -90,7 +96,17 @@ def send_aggregate(router: Router, bodies: list[tuple[str, dict[str, Any]]]) -> 
     return ("/opt/cloud/bin/vr_cfg.sh", "-c", f"/var/cache/cloud/{file}")
 
 
+def middle(found: Sequence[Figure]) -> Figure:
+    """Return the figure in the middle of several of the same kind."""
+    return sorted(found, key=lambda figure: figure.seconds)[len(found) // 2]
+
+
 def median(router: Router, what: str, goal: float | None, *command: str) -> Figure:
     """Measure five times and return the figure in the middle."""
-    found = sorted((measure(router, what, *command, goal=goal) for _ in range(5)), key=lambda figure: figure.seconds)
-    return found[2]
+    return middle([measure(router, what, *command, goal=goal) for _ in range(5)])
+
+
+def empty_playbook(router: Router) -> Figure:
+    """Measure what Ansible itself costs, on this machine and now; every table begins with it."""
+    router.put("/tmp/empty.yml", EMPTY_PLAY)
+    return median(router, "empty playbook", None, PLAYBOOK, "-i", "localhost,", "-c", "local", "/tmp/empty.yml")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.bench import drops
-from tests.bench.measuring import HEADER, Figure, choose_way, measure, send, send_aggregate
+from tests.bench.measuring import HEADER, Figure, choose_way, empty_playbook, measure, middle, send, send_aggregate
 from tests.lab.lab import Lab
 from tests.lab.router import Router
 from tests.scenarios import vpcs
@@ -72,22 +72,26 @@ def run(router: Router) -> list[Figure]:
     """Measure on a router that has booted and knows no tier."""
     from_nothing = "VPC: 12 tiers, 480 rules, 150 NATs, from nothing"
     figures = [
+        empty_playbook(router),
         measure(router, from_nothing, *send_aggregate(router, whole()), goal=1.5),
         measure(router, "VPC: nothing to do", "/opt/cloud/bin/configure.py", "monitor_service.json", goal=0.8),
     ]
-    for tier in TIERS[:3]:
-        one_more = send(router, "network_acl.json", acl(tier, 41))
-        figures.append(measure(router, "VPC: one more ACL rule", *one_more, goal=1.0))
-    first = measure(router, "VPC: 51st static NAT", *send(router, "staticnat_rules.json", static_nat(51)))
-    many = [("staticnat_rules.json", static_nat(number)) for number in range(52, 200)]
-    figures += [first, measure(router, "VPC: 148 static NATs as one aggregate", *send_aggregate(router, many))]
-    last = measure(router, "VPC: 200th static NAT", *send(router, "staticnat_rules.json", static_nat(200)))
+    rules = [send(router, "network_acl.json", acl(tier, 41)) for tier in TIERS[:3]]
+    figures.append(middle([measure(router, "VPC: one more ACL rule", *drop, goal=1.0) for drop in rules]))
+    first = middle([_static_nat(router, number, "VPC: 51st static NAT") for number in (51, 52, 53)])
+    many = [("staticnat_rules.json", static_nat(number)) for number in range(54, 198)]
+    figures += [first, measure(router, "VPC: 144 static NATs as one aggregate", *send_aggregate(router, many))]
+    last = middle([_static_nat(router, number, "VPC: 200th static NAT") for number in (198, 199, 200)])
     gone = send(router, "guest_network.json", vpcs.guest_network(TIERS[-1], add=False))
     figures += [last, measure(router, "VPC: a tier is removed", *gone)]
     back = send(router, "guest_network.json", vpcs.guest_network(TIERS[-1]))
     figures.append(measure(router, "VPC: a tier is added", *back))
     print(f"\nratio in this run: 200th static NAT / 51st {last.seconds / first.seconds:.2f} (goal 1.2)")
     return figures
+
+
+def _static_nat(router: Router, number: int, what: str) -> Figure:
+    return measure(router, what, *send(router, "staticnat_rules.json", static_nat(number)))
 
 
 @contextmanager
@@ -111,10 +115,10 @@ def main(*, cold: bool) -> tuple[list[Figure], list[tuple[int, float]]]:
         with booted(cold=cold) as router:
             what = f"VPC: {count} tiers of 40 rules, 150 NATs, from nothing"
             figures.append(measure(router, what, *send_aggregate(router, whole(count))))
-    points = [(count, figure.seconds) for count, figure in zip(FEW, figures, strict=True)]
     with booted(cold=cold) as router:
-        figures += run(router)
-    return figures, [*points, (len(TIERS), figures[len(FEW)].seconds)]
+        empty, whole_vpc, *others = run(router)
+    points = [(count, figure.seconds) for count, figure in zip((*FEW, len(TIERS)), (*figures, whole_vpc), strict=True)]
+    return [empty, *figures, whole_vpc, *others], points
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ class Journal:
     """Move a set of databags into place, whole or not at all.
 
     Staged files are on disk before the journal that names them is, and the journal is on disk before the
-    first rename. So whoever finds a journal can finish the commit, and whoever finds none can throw the
-    staged files away.
+    first rename. So whoever finds a journal can finish the commit, whatever is in it, and whoever finds none can
+    throw the staged files away.
     """
 
     def __init__(self, paths: Paths, disk: Disk) -> None:
@@ -41,17 +41,12 @@ class Journal:
         return [name for name in BAGS if f"{name}.json" in found]
 
     def committing(self) -> list[str]:
-        """Return the names in the journal: their staged files count as committed."""
-        try:
-            line = self._disk.read(self._paths.journal)
-        except FileNotFoundError:
-            return []
-        try:
-            names = json.loads(line)["bags"]
-            return [name for name in BAGS if name in names]
-        except (ValueError, TypeError, KeyError):
-            # It is renamed into place whole, so this is no torn write: somebody must look.
-            raise DatabagError(str(self._paths.journal), "no list of databags in it") from None
+        """Return the names of the staged databags that count as committed, because there is a journal.
+
+        That it is there says it: all that is staged was on disk before it was. What is in it is for people, so that a
+        disk that damaged it does no harm.
+        """
+        return self.staged() if self._disk.exists(self._paths.journal) else []
 
     def commit(self) -> list[str]:
         """Make the staged databags the committed ones and return their names."""
@@ -64,7 +59,7 @@ class Journal:
     def recover(self) -> list[str]:
         """Finish the commit that a journal tells of, or throw away what was only staged."""
         names = self.committing()
-        if names:
+        if self._disk.exists(self._paths.journal):
             self._finish(names)
         self.discard()
         return names
@@ -80,7 +75,7 @@ class Journal:
 
     def discard(self) -> None:
         """Throw away what is staged, unless a journal has made it the committed state."""
-        if self.committing():
+        if self._disk.exists(self._paths.journal):
             raise DatabagError(str(self._paths.journal), "a commit is not finished: recover first")
         for entry in self._disk.entries(self._paths.staged):
             self._disk.remove(self._paths.staged / entry.name)

@@ -177,13 +177,29 @@ def test_begin_throws_away_what_was_only_staged(store: Store, paths: Paths) -> N
     assert list(paths.staged.iterdir()) == []
 
 
-def test_begin_reports_a_damaged_journal(store: Store, paths: Paths) -> None:
+@pytest.mark.parametrize("journal", ["", "junk", '{"bags": 7}'])
+def test_begin_finishes_the_commit_of_a_damaged_journal(store: Store, paths: Paths, journal: str) -> None:
+    """That it is there says that all that is staged was staged whole."""
+    after = merge(merge(store.load(), rules("firewallrules", {"id": 7})), ips({"public_ip": "192.0.2.99"}))
+    store.stage(after)
+    paths.journal.write_text(journal)
+    os.rename(paths.staged / "ips.json", paths.databags / "ips.json")
     store.end()
+    other = Store(paths)
+    other.begin("other")
+    assert other.recovered == ["firewallrules"]
+    assert other.load() == after
+    assert not paths.journal.exists()
+
+
+def test_begin_removes_a_journal_of_a_commit_that_was_finished(store: Store, paths: Paths) -> None:
+    before = store.load()
     paths.journal.write_text("junk")
-    with pytest.raises(DatabagError, match="no list of databags"):
-        Store(paths).begin("other")
-    assert paths.journal.exists()
-    assert not paths.lease.exists()
+    store.end()
+    other = Store(paths)
+    other.begin("other")
+    assert other.load() == before
+    assert not paths.journal.exists()
 
 
 def test_stage_refuses_what_is_no_databag(store: Store) -> None:
