@@ -8,7 +8,6 @@ import json
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-
 _WORDS = {None: "null", True: "true", False: "false"}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import converge, execute
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import converge, execute, generation
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
@@ -86,8 +86,10 @@ LOAD = LoadRuleset("cloudstack", "table inet cloudstack {\n}\n", None, "test", "
 
 @pytest.fixture(autouse=True)
 def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the digests of rulesets in a directory of the test."""
+    """Keep the digests of rulesets, and the kernel's count of transactions, in a directory of the test."""
     monkeypatch.setattr(tables, "DIRECTORY", str(tmp_path / "nftables"))
+    monkeypatch.setattr(generation, "MARK", str(tmp_path / "generation"))
+    monkeypatch.setattr(generation, "current", lambda: 1)
 
 
 def test_check_asks_the_daemons_and_changes_nothing(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, generation
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
@@ -25,10 +25,17 @@ def plan(system: System, router: Router, committed: Router) -> list[Step]:
     rules, wanted = system.once("firewall", router, lambda: tables.wanted(router, system.render))
     present = observe(system, wanted)
     steps: list[Step] = []
+    just_loaded, count = bool(system.loaded), generation.current()
+    untouched = count == generation.remembered()
     for name, file in zip(tables.TABLES, wanted.files, strict=True):
+        if untouched and remembered(name)["loaded_digest"] == tables.digest(file.content):
+            continue
         saved = present.files.get(file.path)
         live = live_table(system, name)
         steps += tables.compare(name, file.content, saved.content if saved else None, live, rules)
+    if not steps and not untouched and not just_loaded:
+        # What was just loaded was listed before the count was asked for: somebody may have come between.
+        generation.remember(count)
     steps += compare(wanted, present)
     if conntrack.narrowed(committed, router):
         steps.append(conntrack.CutFlows(committed, router))
