@@ -36,6 +36,11 @@ def test_parse_drop_accepts_every_type_whatever_the_name(kind: str) -> None:
         assert (found.name, found.type) == (name, kind)
 
 
+@pytest.mark.parametrize("body", [{"cmd_line": {"x" * 65536: 5}}, {"cmd_line": {"name\n" * 9999: [1]}}])
+def test_a_long_name_does_not_hide_what_was_expected(body: dict[str, Any]) -> None:
+    assert "…: expected a " in str(refused(encode("cmdline", body)))
+
+
 @pytest.mark.parametrize("kind", sorted(BODIES))
 def test_parse_drop_tolerates_unknown_fields(kind: str) -> None:
     body = parse_drop("x", encode(kind, {**BODIES[kind], "sent_by_a_newer_server": [1, {"a": None}]})).body

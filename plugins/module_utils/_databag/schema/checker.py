@@ -18,6 +18,9 @@ Kind = Callable[[Any], Any]
 # The management server writes Java's or Python's word for "nothing" into text fields (A5, F17).
 NO_VALUE = frozenset({"None", "null", "ERROR", ""})
 
+LONGEST_STEP = 80
+"""Characters of a name in a path: a sender may use any, and what was expected stands behind it on the line."""
+
 
 class MismatchError(Exception):
     """Carry what was expected and what came, while the path to it is collected."""
@@ -30,7 +33,9 @@ class MismatchError(Exception):
         super().__init__(expected)
 
     def under(self, step: str) -> MismatchError:
-        """Put one step in front of the path: a field name or an index in brackets."""
+        """Put one step in front of the path: a field name, cut after 80 characters, or an index in brackets."""
+        if len(step) > LONGEST_STEP:
+            step = step[:LONGEST_STEP] + "…"
         if self.path and not self.path[0].startswith("["):
             self.path.insert(0, ".")
         self.path.insert(0, step)
