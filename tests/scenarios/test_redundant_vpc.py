@@ -19,7 +19,7 @@ from tests.scenarios import pair_vpc
 from tests.scenarios.networks import INTERNET
 from tests.scenarios.pair import Pair, is_up, started, status, transitions
 from tests.scenarios.pair_failures import cut
-from tests.scenarios.pair_vpc import OWN, TIERS, mac, tier_drop, tier_drops
+from tests.scenarios.pair_vpc import IDS, OWN, TIERS, mac, tier_drop, tier_drops
 
 pytestmark = pytest.mark.timed
 
@@ -41,11 +41,12 @@ def add_tier(pair: Pair, tier: int, pause: float = 0.0) -> None:
         time.sleep(pause)
 
 
-def remove_tier(pair: Pair, tier: int) -> None:
+def remove_tier(pair: Pair, tier: int, pause: float = 0.0) -> None:
     """Take a tier from both routers: first the drop, then the NIC."""
     for name, router in pair.routers.items():
         send(router, f"guest_network.json.remove{tier}", tier_drop(name, tier, add=False))
         router.unplug(TIERS[tier])
+        time.sleep(pause)
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +97,28 @@ def test_further_tier_costs_no_election_and_no_packet(pair: Pair) -> None:
         assert icmp_ping(pair.vms["vm2"], address_), address_
 
 
+def test_a_tier_below_all_others_comes_and_goes_unnoticed(pair: Pair) -> None:
+    """C2: for longer than an election takes, the lowest tier of the one router is none of the other's."""
+    pair.settle()
+    assert IDS[3] < min(IDS[1], IDS[2])
+    before, primary = watched(pair), pair.primary
+    with PingStream(pair.vms["vm1"], INTERNET) as stream:
+        add_tier(pair, 3, pause=4.0)
+        wait_for(lambda: all(map(is_heard, pair.routers.values())), 10, "both at the tier that is the lowest for both")
+        remove_tier(pair, 3, pause=4.0)
+    assert stream.lost == 0
+    assert watched(pair) == before
+    assert pair.primary is primary
+
+
+def is_heard(router: Router) -> bool:
+    """Tell whether a router hears the other one on its lowest tier, and so needs no other tier to be heard."""
+    return "expires" in router.exec("nft", "list", "set", "ip", "cloudstack_relay", "heard").stdout
+
+
 def test_both_routers_are_alike_but_for_their_own_addresses(pair: Pair) -> None:
     """C1: the same gateway addresses in the same order, on the same networks, and the same rules."""
-    own = re.compile("|".join(rf"10\.2\.\d\.{number}\b" for number in OWN.values()) + r"|r-20\d-VM")
+    own = re.compile("|".join(rf"10\.2\.\d\.{number}\b" for number in OWN.values()) + r"|240\.0\.0\.20\d|r-20\d-VM")
     commands = (("nft", "-s", "list", "table", "inet", "cloudstack"), ("cat", "/etc/keepalived/keepalived.conf"))
     for command in commands:
         one, other = (own.sub("own", router.exec(*command).stdout) for router in pair.routers.values())

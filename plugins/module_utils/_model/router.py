@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import redundancy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import LoadBalancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.metadata import Items
 
@@ -61,6 +62,25 @@ class VirtualAddress:
 
     device: Device
     interface: IPv4Interface
+
+
+@dataclass(frozen=True, slots=True)
+class PairLink:
+    """Where the routers of a pair talk: `own` is the address of this one, `shared` that which the primary advertises.
+
+    `wires` are the guest devices with a gateway address, that of the lowest network first. A link that has the name of
+    none of them is relayed over them.
+    """
+
+    name: str
+    own: IPv4Address
+    shared: IPv4Interface
+    wires: tuple[Device, ...]
+
+    @property
+    def relayed(self) -> bool:
+        """Tell whether the link is no NIC."""
+        return all(device.name != self.name for device in self.wires)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,9 +346,21 @@ class Router:
         return tuple(sorted(shared, key=lambda v: (v.device.network_id, v.interface)))
 
     @property
-    def vrrp_link(self) -> Device | None:
-        """Return the link that VRRP runs on: by network, as the names of NICs may differ on the other router (C2)."""
-        return self.virtual_addresses[0].device if self.virtual_addresses else None
+    def pair_link(self) -> PairLink | None:
+        """Return the link of the pair: by network, as the names of NICs may differ on the other router (C2).
+
+        An isolated network has one guest NIC, and that is it. The tiers of a VPC come and go, to one router after the
+        other: whichever of them were chosen, an election would follow when it went, or when a lower one came.
+        """
+        if not self.virtual_addresses:
+            return None
+        first = self.virtual_addresses[0]
+        wires = tuple(dict.fromkeys(virtual.device for virtual in self.virtual_addresses))
+        if self.settings.kind is Kind.VPC:
+            own = redundancy.own_address(self.settings.name)
+            return PairLink(redundancy.RELAYED, own, redundancy.SPOKEN_FOR, wires)
+        own = next(a.ip for a in first.device.addresses if a.network == first.interface.network)
+        return PairLink(first.device.name, own, first.interface, wires)
 
     def _shared_gateway(self, device: Device) -> IPv4Interface | None:
         """Return the gateway address that a guest device shares with the other router, with its prefix length."""

@@ -81,12 +81,18 @@ def _nics(router: Router) -> tuple[NamedSet, ...]:
         _names("public_nics", router.by_role(Role.PUBLIC)),
         _names("guest_nics", guests),
         _names("control_nics", router.by_role(Role.CONTROL)),
-        NamedSet("vrrp_nics", "ifname", () if router.vrrp_link is None else (router.vrrp_link.name,)),
+        NamedSet("vrrp_nics", "ifname", _pair_links(router)),
         table("nic_mark", "ifname", "mark", {d.name: str(d.table) for d in marked}),
         NamedSet("guest_members", "ifname . ipv4_addr", tuple(members), interval=True),
         NamedSet("guest_addresses", "ipv4_addr", tuple(sorted(served))),
         NamedSet("dns_sources", "ifname", tuple(d.name for d in guests) if router.settings.expose_dns else ()),
     )
+
+
+def _pair_links(router: Router) -> tuple[str, ...]:
+    """Return where the other router of a pair may be heard: on the link of the pair, and the NICs that carry it."""
+    link = router.pair_link
+    return () if link is None else tuple(dict.fromkeys([link.name, *(device.name for device in link.wires)]))
 
 
 def _virtual(router: Router) -> set[str]:

@@ -63,7 +63,9 @@ def compare(wanted: Mapping[str, str], waiting: Iterable[str], consumed: Iterabl
 def wanted(router: Router) -> Wanted:
     """Return where the daemon listens, and that it runs where VMs are served."""
     listen = router.service_addresses
-    content = "".join(f"{line}\n" for line in (HEADER, *(_place(router, ip) for ip in listen)))
+    link = router.pair_link
+    pair = [] if link is None else [f"{link.own} pair"]
+    content = "".join(f"{line}\n" for line in (HEADER, *(_place(router, ip) for ip in listen), *pair))
     return Wanted(
         files=(File(LISTEN, content, effect=Effect.RELOAD),),
         units=(Unit(UNIT, running=bool(listen)),),
@@ -71,12 +73,12 @@ def wanted(router: Router) -> Wanted:
 
 
 def _place(router: Router, ip: str) -> str:
-    """Return a line of the list: an address, and what it is to a pair, whose routers tell each other on its link."""
+    """Return a line of the list: an address to listen on, and whether VRRP moves it or its NIC carries the link."""
     if any(str(virtual.interface.ip) == ip for virtual in router.virtual_addresses):
         return f"{ip} shared"
-    for virtual in router.virtual_addresses[:1]:
-        if any(str(a.ip) == ip and a.network == virtual.interface.network for a in virtual.device.addresses):
-            return f"{ip} pair"
+    link = router.pair_link
+    if link is not None and link.relayed and any(str(device.addresses[0].ip) == ip for device in link.wires):
+        return f"{ip} wire"
     return ip
 
 

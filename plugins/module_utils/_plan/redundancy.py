@@ -8,11 +8,12 @@ A transition starts no interpreter and decides nothing: /opt/cloud/bin/vr-transi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
-    Device,
+    PairLink,
     Role,
     Router,
     VrrpState,
@@ -36,7 +37,9 @@ PAIR = f"{DIRECTORY}/pair"
 PEERS = f"{DIRECTORY}/peers.nft"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 CONNTRACKD = "/etc/conntrackd/conntrackd.conf"
-UNITS = ("conntrackd", "keepalived", "cloudstack-redundancy")
+RELAY = f"{DIRECTORY}/relay"
+RELAY_UNIT = "cloudstack-pair-link"
+UNITS = (RELAY_UNIT, "conntrackd", "keepalived", "cloudstack-redundancy")
 
 _CHECK = ("keepalived", "--config-test", "--use-file={}")
 _NFT_CHECK = ("nft", "--check", "--file", "{}")
@@ -48,6 +51,9 @@ PRIORITY, BUMP = 253, 1
 of three intervals, and after a planned handover, is (256 - priority) / 256 of an interval (RFC 5798, section 6.1)."""
 PEER_MEMORY = 3.0
 """How long a router counts as heard after its last packet, in seconds; never less than four intervals."""
+HEARD = 1.5
+"""How long the lowest tier counts as one on which the other router is heard, in intervals. When the other router has
+lost it already, the advertisement that follows goes by all tiers, and in time: an election takes three intervals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +72,39 @@ def wanted(router: Router, render: Callable[..., str]) -> tuple[Wanted, ...]:
 
     A router that is not one of a pair has none of it; without a guest network there is nobody to talk to (C4).
     """
-    link = router.vrrp_link
+    link = router.pair_link
     if link is None:
         return (Wanted(units=tuple(Unit(name, running=False) for name in reversed(UNITS))),)
-    own = str(_own_address(router, link))
     return (
-        Wanted(files=_prepared(router, link, own), knobs=_knobs(router)),
+        Wanted(files=_prepared(router, link), knobs=_knobs(router)),
         Wanted(
-            files=(File(CONNTRACKD, _conntrackd(link, own, render), effect=Effect.RESTART),),
+            files=(File(CONNTRACKD, _conntrackd(link, render), effect=Effect.RESTART),),
             units=(Unit("conntrackd"),),
         ),
         Wanted(
-            files=(File(KEEPALIVED, _keepalived(router, link, own, render), effect=Effect.RELOAD, checker=_CHECK),),
+            files=(File(KEEPALIVED, _keepalived(router, link, render), effect=Effect.RELOAD, checker=_CHECK),),
             units=(Unit("keepalived"),),
         ),
         Wanted(
-            files=(File(PEERS, _peers(router, link, own, render), effect=Effect.RELOAD, checker=_NFT_CHECK),),
+            files=(File(PEERS, _peers(router, link, render), effect=Effect.RELOAD, checker=_NFT_CHECK),),
             units=(Unit("cloudstack-redundancy", reload=("nft", "-f", PEERS)),),
         ),
+    )
+
+
+def relay(router: Router) -> Wanted:
+    """Return the link of a pair that is no NIC, which has to be there before anything runs on it."""
+    link = router.pair_link
+    if link is None or not link.relayed:
+        return Wanted()
+    variables = {
+        "OWN": str(link.own),
+        "WIRES": " ".join(device.name for device in link.wires),
+        "HEARD_MS": str(round(HEARD * router.settings.advert_interval * 1000)),
+    }
+    return Wanted(
+        files=(File(RELAY, _shell(variables), effect=Effect.RELOAD),),
+        units=(Unit(RELAY_UNIT),),
     )
 
 
@@ -99,18 +120,18 @@ class AwaitRelease(Step):
 
 
 def leaving(router: Router, config: str) -> tuple[tuple[str, str], ...]:
-    """Return the gateway addresses that keepalived's configuration still has and that go with their networks.
+    """Return the addresses that keepalived's configuration still has and that go with their networks.
 
     keepalived gives way when somebody else removes an address of it or takes its link down: it must let go first.
     """
     before = {(nic, ip) for ip, nic in _MOVED.findall(config)}
-    after = {(v.device.name, str(v.interface.ip)) for v in router.virtual_addresses}
+    after = {(name, str(interface.ip)) for interface, name in _moved(router)}
     return tuple(sorted(before - after))
 
 
 def removed(router: Router, present: Iterable[str]) -> list[Step]:
     """Return the removal of what would say that there is an election, when there is none any more."""
-    return [RemoveFile(path) for path in present] if router.vrrp_link is None else []
+    return [RemoveFile(path) for path in present] if router.pair_link is None else []
 
 
 def transition(router: Router) -> Transition:
@@ -120,7 +141,7 @@ def transition(router: Router) -> Transition:
     return Transition(
         primary=_lines(primary, interfaces.network(backup)),
         backup=tuple(f"link set dev {device.name} down" for device in moved),
-        withdraw=tuple(f"addr del {v.interface} dev {v.device.name}" for v in router.virtual_addresses),
+        withdraw=tuple(f"addr del {interface} dev {name}" for interface, name in _moved(router)),
         announce=(
             *(f"{v.device.name} {v.interface.ip}" for v in router.virtual_addresses),
             *(f"{device.name} {address.ip}" for device in moved for address in device.addresses),
@@ -143,7 +164,19 @@ def _knobs(router: Router) -> tuple[tuple[str, str], ...]:
     return (*announced, ("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "1"))
 
 
-def _prepared(router: Router, link: Device, own: str) -> tuple[File, ...]:
+def _moved(router: Router) -> tuple[tuple[IPv4Interface, str], ...]:
+    """Return the addresses that keepalived moves, with their links; the first is the one that it advertises."""
+    gateways = [(virtual.interface, virtual.device.name) for virtual in router.virtual_addresses]
+    advertised = [] if router.pair_link is None else [(router.pair_link.shared, router.pair_link.name)]
+    return tuple(dict.fromkeys([*advertised, *gateways]))
+
+
+def _shell(variables: Mapping[str, str]) -> str:
+    """Return shell variables as a file."""
+    return f"{HEADER}\n" + "".join(f"{name}='{value}'\n" for name, value in variables.items())
+
+
+def _prepared(router: Router, link: PairLink) -> tuple[File, ...]:
     """Return the files that vr-transition and the watchdog read; the last one holds shell variables."""
     change = transition(router)
     lists = {
@@ -155,30 +188,25 @@ def _prepared(router: Router, link: Device, own: str) -> tuple[File, ...]:
     public = [device.name for device in router.by_role(Role.PUBLIC) if device.addresses]
     variables = {
         "LINK": link.name,
-        "OWN": own,
-        "VIP": str(router.virtual_addresses[0].interface.ip),
+        "OWN": str(link.own),
+        "WIRES": " ".join(device.name for device in link.wires),
+        "VIP": str(link.shared.ip),
         "PUBLIC": " ".join(public),
         "UNITS": " ".join(f"{unit}.service" for unit in change.units),
         "INTERVAL_MS": str(round(router.settings.advert_interval * 1000)),
         "MEMORY_MS": str(_memory(router)),
     }
-    pair = "".join(f"{name}='{value}'\n" for name, value in variables.items())
     files = [File(f"{DIRECTORY}/{name}", "".join(f"{line}\n" for line in lines)) for name, lines in lists.items()]
-    return (*files, File(PAIR, f"{HEADER}\n{pair}"))
+    return (*files, File(PAIR, _shell(variables)))
 
 
-def _own_address(router: Router, link: Device) -> object:
-    shared = router.virtual_addresses[0].interface
-    return next(address.ip for address in link.addresses if address.network == shared.network)
-
-
-def _peers(router: Router, link: Device, own: str, render: Callable[..., str]) -> str:
+def _peers(router: Router, link: PairLink, render: Callable[..., str]) -> str:
     moving = [f'"{nic}" . {address}' for nic, address in map(str.split, transition(router).announce)]
     return render(
         "redundancy/peers.nft.j2",
         header=HEADER,
         link=link.name,
-        own=own,
+        own=link.own,
         vrrp_id=router.settings.vrrp_id,
         memory=f"{_memory(router)}ms",
         moving=moving,
@@ -190,21 +218,20 @@ def _memory(router: Router) -> int:
     return round(1000 * max(PEER_MEMORY, 4 * router.settings.advert_interval))
 
 
-def _conntrackd(link: Device, own: str, render: Callable[..., str]) -> str:
-    return render("conntrackd/conntrackd.conf.j2", header=HEADER, link=link.name, own=own)
+def _conntrackd(link: PairLink, render: Callable[..., str]) -> str:
+    return render("conntrackd/conntrackd.conf.j2", header=HEADER, link=link.name, own=link.own)
 
 
-def _keepalived(router: Router, link: Device, own: str, render: Callable[..., str]) -> str:
+def _keepalived(router: Router, link: PairLink, render: Callable[..., str]) -> str:
     first, *others = (
-        f"{v.interface} brd {v.interface.network.broadcast_address} dev {v.device.name}"
-        for v in router.virtual_addresses
+        f"{interface} brd {interface.network.broadcast_address} dev {name}" for interface, name in _moved(router)
     )
     return render(
         "keepalived/keepalived.conf.j2",
         header=HEADER,
         name=router.settings.name,
         link=link.name,
-        own=own,
+        own=link.own,
         vrrp_id=router.settings.vrrp_id,
         priority=PRIORITY,
         bump=BUMP,

@@ -205,9 +205,9 @@ def test_an_address_that_is_taken_does_not_close_the_others(daemon: ModuleType, 
 
 
 def test_places_reads_the_list_of_the_converge(daemon: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "listen").write_text("# owner\n10.1.1.1 shared\n10.1.1.84 pair\n2001:db8::1\n")
+    (tmp_path / "listen").write_text("# owner\n10.1.1.1 shared\n10.1.1.84 wire\n2001:db8::1\n240.0.0.84 pair\n")
     assert daemon.places(str(tmp_path / "listen")) == daemon.Places(
-        ("10.1.1.1", "10.1.1.84", "2001:db8::1"), ("10.1.1.1",), "10.1.1.84"
+        ("10.1.1.1", "10.1.1.84", "2001:db8::1"), ("10.1.1.1",), "240.0.0.84", ("10.1.1.84",)
     )
 
 

@@ -11,9 +11,15 @@ import pytest
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.redundancy import (
     advert_interval,
+    own_address,
     vrrp_id,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Role, VrrpState
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    Nic,
+    PairLink,
+    Role,
+    VrrpState,
+)
 from tests.unit.plan.pairs import isolated_pair, vpc_pair
 from tests.unit.plan.samples import device, isolated, with_settings
 
@@ -72,12 +78,13 @@ def test_virtual_addresses_of_a_vpc_are_in_the_order_of_the_networks() -> None:
     one, other = vpc_pair(own=84, names=("eth2", "eth3")), vpc_pair(own=85, names=("eth7", "eth5"))
     found = [[str(v.interface) for v in router.virtual_addresses] for router in (one, other)]
     assert found == [["10.2.1.1/24", "10.2.2.1/24"]] * 2
-    assert [router.vrrp_link.name for router in (one, other) if router.vrrp_link] == ["eth2", "eth7"]
+    links = [router.pair_link for router in (one, other)]
+    assert [[device.name for device in link.wires] for link in links if link] == [["eth2", "eth3"], ["eth7", "eth5"]]
 
 
 def test_a_router_that_is_not_one_of_a_pair_has_no_virtual_address() -> None:
     assert isolated().virtual_addresses == ()
-    assert isolated().vrrp_link is None
+    assert isolated().pair_link is None
 
 
 def test_a_tier_whose_gateway_is_elsewhere_is_not_moved() -> None:
@@ -95,7 +102,7 @@ def test_a_gateway_that_is_the_own_address_is_not_shared() -> None:
 
 def test_a_pair_without_a_guest_network_has_no_link_to_be_elected_on() -> None:
     router = vpc_pair(tiers=0)
-    assert router.vrrp_link is None
+    assert router.pair_link is None
     assert not router.active
 
 
@@ -112,3 +119,29 @@ def test_prefix_length_is_that_of_the_subnet() -> None:
     guest = device("eth0", Role.GUEST, "10.1.0.84/16")
     router = with_settings(isolated(guest), redundant=True, guest_gateway=IPv4Address("10.1.0.1"))
     assert router.virtual_addresses[0].interface == IPv4Interface("10.1.0.1/16")
+
+
+def test_the_one_guest_nic_of_an_isolated_network_is_the_link_of_its_pair() -> None:
+    router = isolated_pair()
+    (guest,) = router.by_role(Role.GUEST)
+    shared = IPv4Interface("10.1.1.1/24")
+    assert router.pair_link == PairLink("eth0", IPv4Address("10.1.1.84"), shared, (guest,))
+    assert not router.pair_link.relayed
+
+
+def test_the_link_of_a_vpcs_pair_does_not_depend_on_its_tiers() -> None:
+    links = [vpc_pair(tiers=tiers).pair_link for tiers in (1, 2)]
+    found = {(link.name, link.own, link.shared, link.relayed) for link in links if link}
+    assert found == {("pair0", IPv4Address("240.0.0.84"), IPv4Interface("240.0.0.0/32"), True)}
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("r-1-VM", "240.0.0.1"), ("r-268435454-VM", "255.255.255.254"), ("r-268435455-VM", "240.0.0.1")],
+)
+def test_addresses_on_the_link_are_neither_the_shared_one_nor_broadcast(name: str, own: str) -> None:
+    assert own_address(name) == IPv4Address(own)
+
+
+def test_a_router_whose_name_has_no_number_has_an_address_by_its_name() -> None:
+    assert own_address("alpha") != own_address("beta")

@@ -31,6 +31,7 @@ def vpc_pair(
     names: tuple[str, ...] = ("eth2", "eth3"),
     tiers: int = 2,
     is_gateway: bool = True,
+    **settings: Any,
 ) -> Router:
     """Return a router of a pair of a VPC: control, public and private gateway, and up to two tiers with these NICs."""
     single = vpc(state=state)
@@ -48,4 +49,5 @@ def vpc_pair(
     ]
     devices = (*outer[:2], *inner, *outer[2:])
     nics = tuple(Nic(d.name, f"02:00:00:00:01:{d.number:02x}") for d in devices)
-    return with_settings(replace(single, devices=devices, nics=nics), redundant=True, vrrp_id=7)
+    chosen = {"redundant": True, "vrrp_id": 7, "name": f"r-{own}-VM", **settings}
+    return with_settings(replace(single, devices=devices, nics=nics), **chosen)

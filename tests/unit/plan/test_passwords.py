@@ -13,6 +13,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.pa
     sockets,
     wanted,
 )
+from tests.unit.plan.pairs import vpc_pair
 from tests.unit.plan.samples import device, isolated, with_settings
 
 A, B = "10.1.1.11", "10.1.1.12"
@@ -65,10 +66,16 @@ def test_wanted_listens_on_guest_addresses() -> None:
     assert sockets(isolated()) == {("10.1.1.1", 8080)}
 
 
+def test_wanted_marks_the_tiers_that_carry_the_link_of_a_pair() -> None:
+    (file,) = wanted(vpc_pair()).files
+    tiers = ["10.2.1.1 shared", "10.2.1.84 wire", "10.2.2.1 shared", "10.2.2.84 wire"]
+    assert file.content.splitlines()[1:] == [*tiers, "240.0.0.84 pair"]
+
+
 def test_wanted_marks_the_addresses_of_a_pair() -> None:
     """The daemon serves while it has the shared address (C13), and tells the other router on the link (C14)."""
     one = isolated(device("eth0", Role.GUEST, "10.1.1.84/24", "10.9.0.1/24"))
     router = with_settings(one, redundant=True, guest_gateway=IPv4Address("10.1.1.1"))
     (file,) = wanted(router).files
-    assert file.content.splitlines()[1:] == ["10.1.1.1 shared", "10.1.1.84 pair", "10.9.0.1"]
+    assert file.content.splitlines()[1:] == ["10.1.1.1 shared", "10.1.1.84", "10.9.0.1", "10.1.1.84 pair"]
     assert sockets(router) == {("10.1.1.1", 8080), ("10.1.1.84", 8080), ("10.9.0.1", 8080)}

@@ -20,6 +20,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     Effect,
     IpBatch,
     RemoveFile,
+    Unit,
+    Wanted,
 )
 from tests.golden.cases import renderer
 from tests.unit.plan.pairs import isolated_pair, vpc_pair
@@ -95,7 +97,8 @@ def test_ruleset_opens_vrrp_on_its_link_only() -> None:
     def nics(router: Router) -> tuple[str, ...]:
         return next(found.elements for found in firewall.ruleset(router).sets if found.name == "vrrp_nics")
 
-    assert nics(vpc_pair()) == ("eth2",)
+    assert nics(isolated_pair()) == ("eth0",)
+    assert nics(vpc_pair()) == ("pair0", "eth2", "eth3")
     assert nics(vpc_pair(tiers=0)) == ()
     assert nics(isolated()) == ()
 
@@ -146,7 +149,9 @@ def test_every_address_that_appears_is_defended(render: Callable[..., str]) -> N
 
 
 def test_gateway_addresses_are_withdrawn_when_keepalived_cannot() -> None:
+    assert redundancy.transition(isolated_pair()).withdraw == ("addr del 10.1.1.1/24 dev eth0",)
     assert redundancy.transition(vpc_pair()).withdraw == (
+        "addr del 240.0.0.0/32 dev pair0",
         "addr del 10.2.1.1/24 dev eth2",
         "addr del 10.2.2.1/24 dev eth3",
     )
@@ -159,10 +164,11 @@ def test_configuration_of_keepalived(render: Callable[..., str]) -> None:
     conf = text(vpc_pair(), redundancy.KEEPALIVED, render)
     for wanted in (
         "vrrp_version 3\n",
-        "state BACKUP\n    nopreempt\n    interface eth2\n    mcast_src_ip 10.2.1.84\n    virtual_router_id 7\n",
+        "state BACKUP\n    nopreempt\n    interface pair0\n    mcast_src_ip 240.0.0.84\n    virtual_router_id 7\n",
         "    priority 253\n    advert_int 1\n",
-        "virtual_ipaddress {\n        10.2.1.1/24 brd 10.2.1.255 dev eth2\n    }\n",
-        "virtual_ipaddress_excluded {\n        10.2.2.1/24 brd 10.2.2.255 dev eth3\n    }\n",
+        "virtual_ipaddress {\n        240.0.0.0/32 brd 240.0.0.0 dev pair0\n    }\n",
+        "virtual_ipaddress_excluded {\n        10.2.1.1/24 brd 10.2.1.255 dev eth2\n"
+        "        10.2.2.1/24 brd 10.2.2.255 dev eth3\n    }\n",
     ):
         assert wanted in conf
     assert "auth" not in conf
@@ -180,7 +186,7 @@ def test_both_routers_differ_in_their_own_addresses_only(
     for path in (redundancy.KEEPALIVED, redundancy.CONNTRACKD, redundancy.PEERS):
         one, other = (text(make(own=own), path, render) for own in (84, 85))
         assert one != other
-        assert one.replace(".84", ".85") == other
+        assert re.sub(r"\b84\b", "85", one) == other
 
 
 def test_a_further_tier_changes_no_file_that_a_daemon_restarts_for(render: Callable[..., str]) -> None:
@@ -218,6 +224,19 @@ def test_units_are_applied_after_all_that_they_need(render: Callable[..., str]) 
     assert units == ["conntrackd", "keepalived", "cloudstack-redundancy"]
 
 
+def test_a_vpcs_link_is_relayed_over_its_tiers_the_lowest_first() -> None:
+    relay = redundancy.relay(vpc_pair(names=("eth7", "eth5"), advert_interval=0.3))
+    assert [file.content.splitlines()[1:] for file in relay.files] == [
+        ["OWN='240.0.0.84'", "WIRES='eth7 eth5'", "HEARD_MS='450'"]
+    ]
+    assert relay.units == (Unit(redundancy.RELAY_UNIT),)
+
+
+@pytest.mark.parametrize("router", [isolated_pair(), isolated(), vpc_pair(tiers=0)])
+def test_nothing_else_is_relayed(router: Router) -> None:
+    assert redundancy.relay(router) == Wanted()
+
+
 def test_without_a_guest_network_nothing_runs(render: Callable[..., str]) -> None:
     """C4: defined, and no error."""
     (part,) = redundancy.wanted(vpc_pair(tiers=0), render)
@@ -244,5 +263,9 @@ def test_gateway_addresses_leave_with_their_networks(render: Callable[..., str])
     config = text(vpc_pair(tiers=2), redundancy.KEEPALIVED, render)
     assert redundancy.leaving(vpc_pair(tiers=2), config) == ()
     assert redundancy.leaving(vpc_pair(tiers=1), config) == (("eth3", "10.2.2.1"),)
-    assert redundancy.leaving(vpc_pair(tiers=0), config) == (("eth2", "10.2.1.1"), ("eth3", "10.2.2.1"))
+    assert redundancy.leaving(vpc_pair(tiers=0), config) == (
+        ("eth2", "10.2.1.1"),
+        ("eth3", "10.2.2.1"),
+        ("pair0", "240.0.0.0"),
+    )
     assert redundancy.leaving(vpc_pair(tiers=2), text(vpc_pair(tiers=1), redundancy.KEEPALIVED, render)) == ()

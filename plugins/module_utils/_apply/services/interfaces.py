@@ -13,7 +13,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.s
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.redundancy import AwaitRelease
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.redundancy import AwaitRelease, relay
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
 
@@ -24,4 +24,10 @@ def plan(system: System, router: Router, _committed: Router) -> list[Step]:
     released = redundancy.release(system, router)
     gone = [address for step in released if isinstance(step, AwaitRelease) for address in step.addresses]
     changes = interfaces.compare(router, interfaces.without(live, gone))
-    return [*released, *compare(wanted, observe(system, wanted)), *changes]
+    pair = relay(router)
+    return [
+        *released,
+        *compare(wanted, observe(system, wanted)),
+        *compare(pair, observe(system, pair)),
+        *changes,
+    ]
