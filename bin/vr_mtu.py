@@ -3,8 +3,8 @@
 """Change the MTU of a NIC for good.
 
 The management server sends no drop with the new MTU, only this command. A MTU that is set on the link alone would be
-undone by the next converge, and DHCP would go on offering the old one (L5). So the record of the address is taken from
-its databag and sent again with the new MTU, as the management server would have done.
+undone by the next converge, and DHCP would go on offering the old one (L5). So what the databags have on the NIC is
+sent again with the new MTU, as the management server would have done.
 """
 
 from __future__ import annotations
@@ -61,13 +61,10 @@ def _mtu(device: str) -> int:
 
 
 def _change(device: str, address: str, mtu: int) -> None:
-    """Take a drop with the new MTU; an address that is in no databag (owned by VRRP) has only its link to change."""
-    drop = _tier_drop(address, mtu) or _address_drop(device, address, mtu)
+    """Take a drop with the new MTU of the NIC."""
+    drop = _tier_drop(address, mtu) or _addresses_drop(device, mtu)
     if drop is None:
-        done = vr.tool(["ip", "link", "set", "dev", device, "mtu", str(mtu)])
-        if done.returncode != 0:
-            raise vr.CommandError(f"ip link set dev {device} mtu {mtu}: {done.stderr}")
-        return
+        raise vr.CommandError(f"{device}: {address} is in no databag")
     name = f"update_interface_config.json.{os.urandom(8).hex()}"
     with turn(vr.LIMIT) as left:
         vr.write_atomically(vr.at(f"{vr.INBOX}/{name}"), json.dumps(drop).encode())
@@ -75,29 +72,25 @@ def _change(device: str, address: str, mtu: int) -> None:
 
 
 def _tier_drop(address: str, mtu: int) -> dict[str, Any] | None:
-    """Return the drop of the VPC tier whose gateway on this router is the address."""
+    """Return the drop of the VPC tier that has the address, or shares it with the other router of a pair."""
     for tier in _records("guestnetwork"):
-        if tier.get("router_guest_ip") == address and tier.get("add", True):
+        if address in (tier.get("router_guest_ip"), tier.get("router_guest_gateway")) and tier.get("add", True):
             return {**tier, "mtu": mtu, "type": "guestnetwork", "add": True}
     return None
 
 
-def _address_drop(device: str, address: str, mtu: int) -> dict[str, Any] | None:
-    """Return a drop with the record of an address; records made from boot arguments lack some of its fields."""
-    for record in _records("ips"):
-        if record.get("public_ip") == address and record.get("add", True):
-            fallback = {
-                "source_nat": False,
-                "one_to_one_nat": False,
-                "first_i_p": False,
-                "new_nic": False,
-                "is_private_gateway": False,
-                "gateway": "",
-                "nw_type": "public",
-            }
-            fixed = {"mtu": mtu, "add": True, "vif_mac_address": _mac(device), "nic_dev_id": _number(device)}
-            return {"type": "ips", "ip_address": [{**fallback, **record, **fixed}]}
-    return None
+def _addresses_drop(device: str, mtu: int) -> dict[str, Any] | None:
+    """Return a drop with all addresses of a NIC: it has one MTU, whichever of them the server names (L5)."""
+    mac = _mac(device)
+    fixed = {"mtu": mtu, "add": True, "vif_mac_address": mac, "nic_dev_id": _number(device)}
+    records = [record for record in _records("ips") if record.get("add", True) and _is_on(record, device, mac)]
+    return {"type": "ips", "ip_address": [{**record, **fixed} for record in records]} if records else None
+
+
+def _is_on(record: dict[str, Any], device: str, mac: str) -> bool:
+    """Tell whether an address is on a NIC: by its MAC, and by the NIC's name where no MAC is known (E1)."""
+    known = record.get("vif_mac_address")
+    return known == mac if known else record.get("device") == device
 
 
 def _records(bag: str) -> list[dict[str, Any]]:

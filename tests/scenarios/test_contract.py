@@ -197,6 +197,9 @@ def test_update_interface_config_changes_link_and_offer(network: Isolated) -> No
     assert states.repaired(router) == []
     assert router.facts.links()["eth0"]["mtu"] == 1400
     router.command("update_interface_config.sh 10.7.0.1 24 1450 15")
+    router.command("update_interface_config.sh 192.0.2.22 24 1400 15")
+    assert router.facts.links()["eth2"]["mtu"] == 1400, "which is not its first address"
+    router.command("update_interface_config.sh 192.0.2.20 24 1500 15")
     absent = router.command("update_interface_config.sh 192.0.2.250 24 1400 2", check=False)
     assert (absent.returncode, absent.stdout) == (1, "Interface with IP 192.0.2.250 not found\n")
 

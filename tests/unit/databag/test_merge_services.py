@@ -84,6 +84,19 @@ def test_merge_dhcp_entry_again_keeps_metadata_and_password() -> None:
     assert "10.1.1.11" in bags["vmpassword"]
 
 
+def test_merge_dhcp_entry_of_another_vm_forgets_what_was_the_older_ones() -> None:
+    """A VM that never got a removal has left its address: who has it now must not read its password."""
+    bags = merged(entry(), *served(), entry(mac_address="02:01:00:00:00:99", host_name="vm-other"))
+    assert {bag: "10.1.1.11" in bags[bag] for bag in ("dhcpentry", "vmdata", "vmpassword")} == {
+        "dhcpentry": True,
+        "vmdata": False,
+        "vmpassword": False,
+    }
+    same = merged(entry(), *served(), entry(mac_address="02:01:00:00:00:99"))
+    assert "10.1.1.11" in same["vmdata"], "its NIC has another MAC"
+    assert "10.1.1.11" in same["vmpassword"]
+
+
 def test_merge_dhcp_entry_removing_an_unknown_vm_does_nothing() -> None:
     """The original stores the removal."""
     assert filled(merged(entry(remove=True))) == {}

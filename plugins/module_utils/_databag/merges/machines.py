@@ -53,7 +53,7 @@ def addresses_of(entry: Entry) -> list[str]:
 def merge_dhcp_entry(workspace: Workspace, body: Entry, _file: str) -> None:
     """Store the entry of a VM's NIC under its address, or remove it.
 
-    One entry per MAC and one per address, the newer wins (F5, F8). A removal touches what has its MAC only:
+    One entry per MAC and one per address, the newer wins (F4, F5, F8). A removal touches what has its MAC only:
     the address may be another VM's by now (F9).
     """
     index = workspace.index("dhcpentry", EntryIndex)
@@ -67,10 +67,20 @@ def merge_dhcp_entry(workspace: Workspace, body: Entry, _file: str) -> None:
         _forget_vm(workspace, [address for address in addresses if address not in bag])
         return
     if addresses[0] in bag:
-        _drop_entry(workspace, index, addresses[0])
+        older = _drop_entry(workspace, index, addresses[0])
+        if _is_another(older, body):
+            _forget_vm(workspace, addresses_of(older))
     _take_name_from_older(workspace, index, body)
     workspace.edit("dhcpentry")[addresses[0]] = body
     index.add(addresses[0], body)
+
+
+def _is_another(older: Entry, newer: Entry) -> bool:
+    """Tell whether an address has gone to another VM; one whose NIC has a new MAC keeps its name.
+
+    The other one must not read what was the older one's. Its own data come after its entry, as the server sends them.
+    """
+    return bool(older.get("host_name", "").lower() != newer.get("host_name", "").lower())
 
 
 def _drop_entry(workspace: Workspace, index: EntryIndex, key: str) -> Entry:
