@@ -29,10 +29,17 @@ class Facts:
 
     def addresses(self, nic: str | None = None, family: str = "inet") -> list[str]:
         """List addresses of global scope with their prefix lengths, in the kernel's order: the first is primary."""
+        return self._addresses(nic, family, "global")
+
+    def moved_addresses(self, nic: str) -> list[str]:
+        """List the IPv4 addresses of a NIC that keepalived has put there: those of the link's scope."""
+        return self._addresses(nic, "inet", "link")
+
+    def _addresses(self, nic: str | None, family: str, scope: str) -> list[str]:
         device = ("dev", nic) if nic else ()
         links = [link for link in self.ip("address", "show", *device) if link]
         found = [address for link in links for address in link["addr_info"]]
-        wanted = [each for each in found if each["family"] == family and each["scope"] == "global"]
+        wanted = [each for each in found if each["family"] == family and each["scope"] == scope]
         return [f"{each['local']}/{each['prefixlen']}" for each in wanted]
 
     def links(self) -> dict[str, dict[str, Any]]:

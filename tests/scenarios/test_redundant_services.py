@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.lab.host import Host
-from tests.lab.probes import ask_all, dhcp, dhcp_lease, dns_query, tcp
+from tests.lab.probes import arp_probe, ask_all, dhcp, dhcp_lease, dns_query, tcp
 from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios import pair as pairs
@@ -57,15 +58,24 @@ def test_vms_find_their_services_on_both_addresses(pair: Pair) -> None:
 
 
 def test_a_lease_is_good_at_the_next_primary(pair: Pair) -> None:
-    """C11: dnsmasq is a server by its own address; a client that finds it gone asks all of them (RFC 2131, 4.4.5)."""
+    """C11: the server that clients know is the gateway address; they renew with it alone at first (RFC 2131, 4.4.5)."""
     web, old, new = pair.vms[VM], pair.primary, pair.backup
+    lease = dhcp_lease(web)
+    assert lease is not None
+    assert lease["server"] == [GATEWAY]
     with hand_over(pair, old):
         wait_for(lambda: status(new) == "PRIMARY", 5, "handover")
-        wait_for(lambda: bool(dhcp(web, "request", ciaddr=VMS[VM])), 10, "an answer to the rebinding client")
-        (answer,) = dhcp(web, "request", ciaddr=VMS[VM])
+        wait_for(lambda: bool(renew(web)), 10, "an answer to the renewing client")
+        (answer,) = renew(web)
     assert (answer["kind"], answer["address"], answer["routers"]) == ("ack", VMS[VM], [GATEWAY])
-    assert answer["server"] == [OWN[new.name]]
+    assert answer["server"] == [GATEWAY]
     pair.settle()
+
+
+def renew(vm: Host) -> list[dict[str, Any]]:
+    """Return the answers to a client that asks the server it knows for more time, and nobody else."""
+    (server,) = arp_probe(vm, GATEWAY)
+    return dhcp(vm, "request", ciaddr=VMS[VM], unicast=[GATEWAY, server])
 
 
 def test_connections_leave_no_trace_in_logs(pair: Pair) -> None:

@@ -36,8 +36,8 @@ def test_router_reports_a_state_and_no_problem(host: Any, pair: Pair) -> None:
 
 
 def test_one_router_has_the_gateway_address_and_the_public_links(pair: Pair) -> None:
-    assert f"{GATEWAY}/24" in pair.primary.facts.addresses("eth0")
-    assert f"{GATEWAY}/24" not in pair.backup.facts.addresses("eth0")
+    assert f"{GATEWAY}/32" in pair.primary.facts.moved_addresses("eth0")
+    assert f"{GATEWAY}/32" not in pair.backup.facts.moved_addresses("eth0")
     assert pair.owners("eth2") == pair.owners("eth3") == [pair.primary.name]
 
 
@@ -50,5 +50,5 @@ def test_planned_handover_is_no_election(pair: Pair) -> None:
         pair.settle()
     assert max(out.longest_gap, entering.longest_gap) < pair.interval
     assert pair.primary is new
-    assert f"{GATEWAY}/24" in new.facts.addresses("eth0")
+    assert f"{GATEWAY}/32" in new.facts.moved_addresses("eth0")
     assert icmp_ping(pair.vms["db"], GATEWAY)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import values
@@ -16,7 +16,7 @@ SHORTEST, LONGEST = 0.01, 40.95
 """VRRP version 3 carries the interval in 12 bits of hundredths of a second (RFC 5798, section 5.2.7)."""
 RELAYED = "pair0"
 """The link of a VPC's pair; vr-pair-link relays it over the tiers, so that no tier that comes or goes can move it."""
-SPOKEN_FOR = IPv4Interface("240.0.0.0/32")
+SPOKEN_FOR = IPv4Address("240.0.0.0")
 """What a VPC's pair advertises: always the same, in the range that nobody uses (RFC 1112, section 4)."""
 
 
@@ -43,4 +43,4 @@ def own_address(name: str) -> IPv4Address:
     """Return the address of a VPC's router on the link of its pair: the number of r-<number>-VM, unique in a cloud."""
     found = re.search(r"\d+", name)
     number = int(found[0]) if found else zlib.crc32(name.encode())
-    return SPOKEN_FOR.ip + (number - 1) % (2**28 - 2) + 1
+    return SPOKEN_FOR + (number - 1) % (2**28 - 2) + 1

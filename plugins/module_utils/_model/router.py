@@ -74,7 +74,7 @@ class PairLink:
 
     name: str
     own: IPv4Address
-    shared: IPv4Interface
+    shared: IPv4Address
     wires: tuple[Device, ...]
 
     @property
@@ -360,7 +360,7 @@ class Router:
             own = redundancy.own_address(self.settings.name)
             return PairLink(redundancy.RELAYED, own, redundancy.SPOKEN_FOR, wires)
         own = next(a.ip for a in first.device.addresses if a.network == first.interface.network)
-        return PairLink(first.device.name, own, first.interface, wires)
+        return PairLink(first.device.name, own, first.interface.ip, wires)
 
     def _shared_gateway(self, device: Device) -> IPv4Interface | None:
         """Return the gateway address that a guest device shares with the other router, with its prefix length."""

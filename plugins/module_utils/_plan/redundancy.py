@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     PairLink,
@@ -43,7 +43,7 @@ UNITS = (RELAY_UNIT, "conntrackd", "keepalived", "cloudstack-redundancy")
 
 _CHECK = ("keepalived", "--config-test", "--use-file={}")
 _NFT_CHECK = ("nft", "--check", "--file", "{}")
-_MOVED = re.compile(r"^ +([0-9.]+)/[0-9]+ brd [0-9.]+ dev (\S+)$", re.MULTILINE)
+_MOVED = re.compile(r"^ +([0-9.]+)/32 dev (\S+) scope link$", re.MULTILINE)
 """An address in keepalived's configuration, as the template writes it."""
 
 PRIORITY, BUMP = 253, 1
@@ -125,7 +125,7 @@ def leaving(router: Router, config: str) -> tuple[tuple[str, str], ...]:
     keepalived gives way when somebody else removes an address of it or takes its link down: it must let go first.
     """
     before = {(nic, ip) for ip, nic in _MOVED.findall(config)}
-    after = {(name, str(interface.ip)) for interface, name in _moved(router)}
+    after = {(name, str(ip)) for ip, name in _moved(router)}
     return tuple(sorted(before - after))
 
 
@@ -141,7 +141,7 @@ def transition(router: Router) -> Transition:
     return Transition(
         primary=_lines(primary, interfaces.network(backup)),
         backup=tuple(f"link set dev {device.name} down" for device in moved),
-        withdraw=tuple(f"addr del {interface} dev {name}" for interface, name in _moved(router)),
+        withdraw=tuple(f"addr del {ip}/32 dev {name}" for ip, name in _moved(router)),
         announce=(
             *(f"{v.device.name} {v.interface.ip}" for v in router.virtual_addresses),
             *(f"{device.name} {address.ip}" for device in moved for address in device.addresses),
@@ -164,9 +164,9 @@ def _knobs(router: Router) -> tuple[tuple[str, str], ...]:
     return (*announced, ("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "1"))
 
 
-def _moved(router: Router) -> tuple[tuple[IPv4Interface, str], ...]:
+def _moved(router: Router) -> tuple[tuple[IPv4Address, str], ...]:
     """Return the addresses that keepalived moves, with their links; the first is the one that it advertises."""
-    gateways = [(virtual.interface, virtual.device.name) for virtual in router.virtual_addresses]
+    gateways = [(virtual.interface.ip, virtual.device.name) for virtual in router.virtual_addresses]
     advertised = [] if router.pair_link is None else [(router.pair_link.shared, router.pair_link.name)]
     return tuple(dict.fromkeys([*advertised, *gateways]))
 
@@ -190,7 +190,7 @@ def _prepared(router: Router, link: PairLink) -> tuple[File, ...]:
         "LINK": link.name,
         "OWN": str(link.own),
         "WIRES": " ".join(device.name for device in link.wires),
-        "VIP": str(link.shared.ip),
+        "VIP": str(link.shared),
         "PUBLIC": " ".join(public),
         "UNITS": " ".join(f"{unit}.service" for unit in change.units),
         "INTERVAL_MS": str(round(router.settings.advert_interval * 1000)),
@@ -223,9 +223,7 @@ def _conntrackd(link: PairLink, render: Callable[..., str]) -> str:
 
 
 def _keepalived(router: Router, link: PairLink, render: Callable[..., str]) -> str:
-    first, *others = (
-        f"{interface} brd {interface.network.broadcast_address} dev {name}" for interface, name in _moved(router)
-    )
+    first, *others = (f"{ip}/32 dev {name} scope link" for ip, name in _moved(router))
     return render(
         "keepalived/keepalived.conf.j2",
         header=HEADER,

@@ -124,7 +124,7 @@ def test_prefix_length_is_that_of_the_subnet() -> None:
 def test_the_one_guest_nic_of_an_isolated_network_is_the_link_of_its_pair() -> None:
     router = isolated_pair()
     (guest,) = router.by_role(Role.GUEST)
-    shared = IPv4Interface("10.1.1.1/24")
+    shared = IPv4Address("10.1.1.1")
     assert router.pair_link == PairLink("eth0", IPv4Address("10.1.1.84"), shared, (guest,))
     assert not router.pair_link.relayed
 
@@ -132,7 +132,7 @@ def test_the_one_guest_nic_of_an_isolated_network_is_the_link_of_its_pair() -> N
 def test_the_link_of_a_vpcs_pair_does_not_depend_on_its_tiers() -> None:
     links = [vpc_pair(tiers=tiers).pair_link for tiers in (1, 2)]
     found = {(link.name, link.own, link.shared, link.relayed) for link in links if link}
-    assert found == {("pair0", IPv4Address("240.0.0.84"), IPv4Interface("240.0.0.0/32"), True)}
+    assert found == {("pair0", IPv4Address("240.0.0.84"), IPv4Address("240.0.0.0"), True)}
 
 
 @pytest.mark.parametrize(

@@ -149,11 +149,11 @@ def test_every_address_that_appears_is_defended(render: Callable[..., str]) -> N
 
 
 def test_gateway_addresses_are_withdrawn_when_keepalived_cannot() -> None:
-    assert redundancy.transition(isolated_pair()).withdraw == ("addr del 10.1.1.1/24 dev eth0",)
+    assert redundancy.transition(isolated_pair()).withdraw == ("addr del 10.1.1.1/32 dev eth0",)
     assert redundancy.transition(vpc_pair()).withdraw == (
         "addr del 240.0.0.0/32 dev pair0",
-        "addr del 10.2.1.1/24 dev eth2",
-        "addr del 10.2.2.1/24 dev eth3",
+        "addr del 10.2.1.1/32 dev eth2",
+        "addr del 10.2.2.1/32 dev eth3",
     )
 
 
@@ -166,9 +166,9 @@ def test_configuration_of_keepalived(render: Callable[..., str]) -> None:
         "vrrp_version 3\n",
         "state BACKUP\n    nopreempt\n    interface pair0\n    mcast_src_ip 240.0.0.84\n    virtual_router_id 7\n",
         "    priority 253\n    advert_int 1\n",
-        "virtual_ipaddress {\n        240.0.0.0/32 brd 240.0.0.0 dev pair0\n    }\n",
-        "virtual_ipaddress_excluded {\n        10.2.1.1/24 brd 10.2.1.255 dev eth2\n"
-        "        10.2.2.1/24 brd 10.2.2.255 dev eth3\n    }\n",
+        "virtual_ipaddress {\n        240.0.0.0/32 dev pair0 scope link\n    }\n",
+        "virtual_ipaddress_excluded {\n        10.2.1.1/32 dev eth2 scope link\n"
+        "        10.2.2.1/32 dev eth3 scope link\n    }\n",
     ):
         assert wanted in conf
     assert "auth" not in conf
