@@ -119,7 +119,7 @@ def _public_addresses(
     if not router.settings.per_ip_firewall:
         return table("public_firewall", "ipv4_addr", "verdict", {str(ip): "accept" for ip in sorted(public)}), ()
     chains = {
-        ip: Chain(f"firewall_{ip}", compile_rules(rules, f"firewall_{ip}", "accept", pool))
+        ip: Chain(f"firewall_{ip}", compile_rules(rules, "accept", pool))
         for ip, rules in router.firewall.items()
         if ip in public
     }
@@ -139,7 +139,7 @@ def _matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[
         towards.update({_pair(guest, other): "accept" for other in (*guests, *public)})
         towards.update({_pair(outside, guest): "accept" for outside in public})
         leaving.update({_pair(guest, outside): "jump egress" for outside in public})
-    return _matrix_maps(leaving, towards), (Chain("egress", compile_rules(router.egress, "egress", "return", pool)),)
+    return _matrix_maps(leaving, towards), (Chain("egress", compile_rules(router.egress, "return", pool)),)
 
 
 def _vpc_matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
@@ -150,8 +150,8 @@ def _vpc_matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tu
     for device in inner:
         ingress, egress = router.acls.get(device.name, NO_ACL)
         name = f"acl_{device.name}"
-        chains.append(Chain(f"{name}_egress", compile_rules(egress, f"{name}_egress", "return", pool)))
-        chains.append(Chain(f"{name}_ingress", compile_rules(ingress, f"{name}_ingress", "accept", pool)))
+        chains.append(Chain(f"{name}_egress", compile_rules(egress, "return", pool)))
+        chains.append(Chain(f"{name}_ingress", compile_rules(ingress, "accept", pool)))
         leaving.update({_pair(device, other): f"jump {name}_egress" for other in (*inner, *public)})
         towards.update({_pair(other, device): f"jump {name}_ingress" for other in (*inner, *public)})
         if device.role is Role.GUEST:

@@ -19,6 +19,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nf
     NamedSet,
     SetPool,
     merge_networks,
+    named_after,
     table,
 )
 
@@ -102,9 +103,9 @@ def destinations(router: Router, public: frozenset[IPv4Address], pool: SetPool) 
             groups.setdefault(forward.sources, _Targets()).add(forward)
     maps: list[NamedSet] = []
     rules: list[str] = []
-    for number, (sources, targets) in enumerate(sorted(groups.items(), key=lambda item: (not item[0], item[0]))):
+    for sources, targets in sorted(groups.items(), key=lambda item: (not item[0], item[0])):
         condition = f"{_condition(sources, pool)} " if sources else ""
-        for found, statement in _lookups(f"forwards_{number}" if sources else "forwards", targets):
+        for found, statement in _lookups(named_after("forwards", sources) if sources else "forwards", targets):
             maps.append(found)
             rules.append(f"{condition}{statement}")
     static = {str(nat.public_ip): str(nat.internal_ip) for nat in router.static_nats if nat.public_ip in public}
@@ -115,7 +116,7 @@ def destinations(router: Router, public: frozenset[IPv4Address], pool: SetPool) 
 
 def _condition(sources: tuple[str, ...], pool: SetPool) -> str:
     merged = merge_networks(sources)
-    return f"ip saddr {merged[0]}" if len(merged) == 1 else f"ip saddr @{pool.name('sources', 'ipv4_addr', merged)}"
+    return f"ip saddr {merged[0]}" if len(merged) == 1 else f"ip saddr @{pool.name('networks', 'ipv4_addr', merged)}"
 
 
 def _lookups(prefix: str, targets: _Targets) -> Iterable[tuple[NamedSet, str]]:
@@ -124,7 +125,9 @@ def _lookups(prefix: str, targets: _Targets) -> Iterable[tuple[NamedSet, str]]:
         found = table(f"{prefix}_{protocol}", key, key, elements)
         yield found, f"dnat ip to ip daddr . {protocol} dport map @{found.name}"
     for protocol, by_address in sorted(targets.ranges.items()):
-        found = table(f"{prefix}_{protocol}_ranges", key, "ipv4_addr", _intervals(by_address), interval=True)
+        intervals = _intervals(by_address)
+        name = named_after(f"{prefix}_{protocol}_ranges", (f"{k} {v}" for k, v in intervals.items()))
+        found = table(name, key, "ipv4_addr", intervals, interval=True)
         yield found, f"dnat ip to ip daddr . {protocol} dport map @{found.name}"
     for protocol, elements in sorted(targets.whole.items(), key=lambda item: (item[0] == "any", item[0])):
         found = table(f"{prefix}_{protocol}_whole", "ipv4_addr", "ipv4_addr", elements)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, collapse_addresses
@@ -20,7 +21,6 @@ class NamedSet:
     elements: tuple[str, ...]
     interval: bool = False
     data_type: str | None = None
-    size: int | None = None
 
     @property
     def keyword(self) -> str:
@@ -45,21 +45,23 @@ class Chain:
 class SetPool:
     """Give equal lists one named set, so that a list used by 100 rules is loaded once (A13)."""
 
-    _names: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict)
+    _sets: dict[str, NamedSet] = field(default_factory=dict)
 
     def name(self, prefix: str, key_type: str, elements: tuple[str, ...]) -> str:
-        """Return the name of the set that holds the elements; a new one is `<prefix>_<number>`."""
-        key = (key_type, elements)
-        if key not in self._names:
-            self._names[key] = f"{prefix}_{len(self._names) + 1}"
-        return self._names[key]
+        """Return the name of the set that holds the elements: it follows from them, so no other change renames it."""
+        name = named_after(prefix, elements)
+        self._sets[name] = NamedSet(name, key_type, elements, interval=True)
+        return name
 
     @property
     def sets(self) -> tuple[NamedSet, ...]:
         """Return the sets in the order they were asked for."""
-        return tuple(
-            NamedSet(name, key_type, elements, interval=True) for (key_type, elements), name in self._names.items()
-        )
+        return tuple(self._sets.values())
+
+
+def named_after(prefix: str, elements: Iterable[str]) -> str:
+    """Return `<prefix>_<digest>`: a name for what has no name of its own; 48 bits tell 10,000 lists apart."""
+    return f"{prefix}_{hashlib.sha256(' '.join(elements).encode()).hexdigest()[:12]}"
 
 
 def table(name: str, key_type: str, data_type: str, elements: Mapping[str, str], interval: bool = False) -> NamedSet:

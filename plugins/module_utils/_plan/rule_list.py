@@ -37,12 +37,12 @@ class _Group(NamedTuple):
     labels: tuple[str, ...]
 
 
-def compile_rules(rules: RuleList, prefix: str, allow: str, pool: SetPool) -> tuple[str, ...]:
+def compile_rules(rules: RuleList, allow: str, pool: SetPool) -> tuple[str, ...]:
     """Return the nft rules of a chain; `allow` is the statement for an allowed packet, a denied one is dropped."""
     lines: list[str] = []
     for allowed, run in groupby(rules.rules, key=lambda rule: rule.allow):
         verdict = allow if allowed else "drop"
-        lines += [_line(group, prefix, verdict, pool) for group in _joined(run)]
+        lines += [_line(group, verdict, pool) for group in _joined(run)]
     return (*lines, allow if rules.default_allow else "drop")
 
 
@@ -83,27 +83,27 @@ def _union(members: list[_Group], aspect: int) -> _Group:
     return members[0]._replace(**{_Group._fields[aspect]: union}, labels=labels)
 
 
-def _line(group: _Group, prefix: str, verdict: str, pool: SetPool) -> str:
+def _line(group: _Group, verdict: str, pool: SetPool) -> str:
     parts = [
-        _networks("saddr", group.sources, prefix, pool),
-        _networks("daddr", group.destinations, prefix, pool),
-        _protocol(group, prefix, pool),
+        _networks("saddr", group.sources, pool),
+        _networks("daddr", group.destinations, pool),
+        _protocol(group, pool),
         verdict,
         comment(group.labels),
     ]
     return " ".join(part for part in parts if part)
 
 
-def _networks(side: str, cidrs: frozenset[str] | None, prefix: str, pool: SetPool) -> str:
+def _networks(side: str, cidrs: frozenset[str] | None, pool: SetPool) -> str:
     if cidrs is None:
         return ""
     merged = merge_networks(cidrs)
     if len(merged) == 1:
         return f"ip {side} {merged[0]}"
-    return f"ip {side} @{pool.name(f'{prefix}_networks', 'ipv4_addr', merged)}"
+    return f"ip {side} @{pool.name('networks', 'ipv4_addr', merged)}"
 
 
-def _protocol(group: _Group, prefix: str, pool: SetPool) -> str:
+def _protocol(group: _Group, pool: SetPool) -> str:
     if group.protocol == "icmp":
         kind, code = group.icmp
         words = [] if kind is None else [f"icmp type {kind}"]
@@ -117,4 +117,4 @@ def _protocol(group: _Group, prefix: str, pool: SetPool) -> str:
     if len(merged) == 1:
         return f"{group.protocol} dport {merged[0]}"
     elements = tuple(str(ports) for ports in merged)
-    return f"{group.protocol} dport @{pool.name(f'{prefix}_ports', 'inet_service', elements)}"
+    return f"{group.protocol} dport @{pool.name('ports', 'inet_service', elements)}"

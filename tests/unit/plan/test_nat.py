@@ -18,24 +18,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import NamedSet, SetPool
 from tests.unit.plan.nftables import Evaluator, Packet
 from tests.unit.plan.samples import FIRST, SECOND, VM1, VM2, device, isolated, vpc, with_settings
+from tests.unit.plan.strategies import forwards
 
 PUBLIC = [FIRST, SECOND]
-SOURCES = [(), ("203.0.113.0/25",), ("203.0.113.128/25", "198.18.0.0/15")]
 CLIENTS = ["203.0.113.7", "203.0.113.200", "198.18.0.1", "8.8.8.8"]
-
-
-@st.composite
-def forwards(draw: st.DrawFn) -> Forward:
-    """Draw a forward as the schema admits it: protocol and ports may be any, ranges are of one length."""
-    protocol = draw(st.sampled_from([None, "tcp", "udp"]))
-    public = draw(st.one_of(st.none(), st.tuples(st.integers(1, 30), st.integers(0, 5))))
-    ends = draw(st.sampled_from(PUBLIC)), draw(st.sampled_from([VM1, VM2]))
-    if public is None:
-        return Forward(*ends, protocol, sources=draw(st.sampled_from(SOURCES)))
-    ports = Ports(public[0], public[0] + public[1])
-    shift = draw(st.sampled_from([0, 0, 100]))
-    inner = Ports(ports.first + shift, ports.last + shift)
-    return Forward(*ends, protocol, ports, inner, draw(st.sampled_from(SOURCES)))
 
 
 def applies(forward: Forward, packet: Packet) -> bool:
@@ -115,7 +101,7 @@ def test_destinations_shift_a_range_port_by_port() -> None:
 
 
 def test_destinations_keep_an_unshifted_range_as_one_element() -> None:
-    found = maps(isolated(forwards=(forward((1, 65535), (1, 65535), "udp"),)))["forwards_udp_ranges"]
+    found, _static_nat = maps(isolated(forwards=(forward((1, 65535), (1, 65535), "udp"),))).values()
     assert (found.elements, found.interval) == (("192.0.2.10 . 1-65535 : 10.1.1.11",), True)
 
 

@@ -47,10 +47,19 @@ def test_merge_networks_writes_single_addresses_bare() -> None:
 
 def test_set_pool_names_equal_lists_once() -> None:
     pool = SetPool()
-    first = pool.name("a", "ipv4_addr", ("10.0.0.1",))
-    assert pool.name("b", "ipv4_addr", ("10.0.0.1",)) == first == "a_1"
-    assert pool.name("b", "inet_service", ("10",)) == "b_2"
-    assert [(s.name, s.interval) for s in pool.sets] == [("a_1", True), ("b_2", True)]
+    first = pool.name("networks", "ipv4_addr", ("10.0.0.1",))
+    assert pool.name("networks", "ipv4_addr", ("10.0.0.1",)) == first
+    other = pool.name("ports", "inet_service", ("10",))
+    assert [(s.name, s.interval) for s in pool.sets] == [(first, True), (other, True)]
+
+
+def test_set_pool_gives_a_list_the_same_name_whatever_else_there_is() -> None:
+    """A set that a change is not about stays as it is, with its elements."""
+    lists = [("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), ("10.0.0.10", "10.0.0.2")]
+    alone = [SetPool().name("networks", "ipv4_addr", elements) for elements in lists]
+    pool = SetPool()
+    assert [pool.name("networks", "ipv4_addr", elements) for elements in reversed(lists)] == alone[::-1]
+    assert len(set(alone)) == 3
 
 
 def test_table_is_a_map() -> None:

@@ -10,43 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
-    Match,
-    Ports,
-    Rule,
-    RuleList,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Rule, RuleList
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import SetPool
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.rule_list import compile_rules
 from tests.unit.plan.nftables import NUMBERS, Evaluator, Packet
 from tests.unit.plan.samples import rule, rules
+from tests.unit.plan.strategies import RULES
 
-# Few values, so that rules overlap and packets hit them.
-NETWORKS = [
-    "10.0.0.0/8",
-    "10.1.0.0/16",
-    "10.1.1.0/25",
-    "10.1.1.128/25",
-    "10.1.1.11/32",
-    "10.1.1.12/32",
-    "203.0.113.0/24",
-]
 HOSTS = ["10.0.0.1", "10.1.1.11", "10.1.1.12", "10.1.1.200", "10.1.9.9", "203.0.113.7", "192.0.2.1"]
-CIDRS = st.lists(st.sampled_from(NETWORKS), max_size=3, unique=True).map(tuple)
-PORTS = st.tuples(st.integers(0, 12), st.integers(0, 6)).map(lambda p: Ports(p[0], p[0] + p[1]))
-ANY_OR = st.one_of(st.none(), st.integers(0, 2))
-
-
-@st.composite
-def matches(draw: st.DrawFn) -> Match:
-    """Draw what a rule applies to."""
-    protocol = draw(st.sampled_from([None, "tcp", "udp", "icmp", "47", "0"]))
-    ports = draw(st.one_of(st.none(), PORTS)) if protocol in ("tcp", "udp") else None
-    kind, code = (draw(ANY_OR), draw(ANY_OR)) if protocol == "icmp" else (None, None)
-    return Match(protocol, ports, kind, code, draw(CIDRS), draw(CIDRS))
-
-
-RULES = st.lists(st.builds(Rule, matches(), st.booleans(), st.just("r")), max_size=12).map(tuple)
 PACKETS = st.builds(
     Packet,
     st.sampled_from(HOSTS),
@@ -82,7 +53,7 @@ def test_compile_rules_gives_the_verdict_of_the_first_match(
 ) -> None:
     """Joining neighbours never changes a verdict (B4, B7)."""
     listed, pool = RuleList(items, default_allow), SetPool()
-    lines = compile_rules(listed, "chain", "accept", pool)
+    lines = compile_rules(listed, "accept", pool)
     judge = Evaluator(pool.sets)
     for packet in packets:
         assert judge.verdict(lines, packet) == ("accept" if first_match(listed, packet) else "drop"), lines
@@ -92,9 +63,9 @@ def test_compile_rules_joins_what_differs_in_one_respect() -> None:
     """Rules that differ in their port become one rule with one set (A9)."""
     pool = SetPool()
     listed = rules(*(rule(protocol="tcp", ports=port, sources=("10.1.0.0/16",)) for port in range(1, 2001, 2)))
-    lines = compile_rules(listed, "egress", "return", pool)
+    lines = compile_rules(listed, "return", pool)
     assert len(lines) == 2
-    assert lines[0].startswith("ip saddr 10.1.0.0/16 tcp dport @egress_ports_1 return comment ")
+    assert lines[0].startswith(f"ip saddr 10.1.0.0/16 tcp dport @{pool.sets[0].name} return comment ")
     assert len(pool.sets[0].elements) == 1000
 
 
@@ -103,7 +74,7 @@ def test_compile_rules_has_as_many_lines_as_rules_for_long_cidr_lists() -> None:
     pool = SetPool()
     many = tuple(f"10.{a}.{b}.0/24" for a in range(4) for b in range(0, 200, 2))
     listed = rules(rule(protocol="tcp", ports=(1, 9), sources=many), rule(False, protocol="udp", destinations=many))
-    assert len(compile_rules(listed, "x", "accept", pool)) == 3
+    assert len(compile_rules(listed, "accept", pool)) == 3
     assert len(pool.sets) == 1, "the same list is one set"
 
 
@@ -112,8 +83,9 @@ def test_compile_rules_has_room_for_several_ports_and_destinations() -> None:
     pool = SetPool()
     to = {"protocol": "tcp", "sources": ("10.1.0.0/16",), "destinations": ("10.2.1.11/32", "10.2.1.12/32")}
     items = (rule(ports=22, **to), rule(ports=(8000, 8010), **to), rule(ports=443, **to))
-    lines = compile_rules(rules(*items, rule(False)), "acl", "accept", pool)
-    assert lines[0].startswith("ip saddr 10.1.0.0/16 ip daddr @acl_networks_1 tcp dport @acl_ports_2 accept ")
+    lines = compile_rules(rules(*items, rule(False)), "accept", pool)
+    networks, ports = (found.name for found in pool.sets)
+    assert lines[0].startswith(f"ip saddr 10.1.0.0/16 ip daddr @{networks} tcp dport @{ports} accept ")
     assert [found.elements for found in pool.sets] == [("10.2.1.11", "10.2.1.12"), ("22", "443", "8000-8010")]
     assert len(lines) == 3
 
@@ -122,14 +94,14 @@ def test_compile_rules_keeps_the_cidrs_of_a_rule_before_the_next_rule() -> None:
     """Of "deny 25 to A and B, then allow all" both A and B are denied (N1)."""
     pool = SetPool()
     listed = rules(rule(False, protocol="tcp", ports=25, destinations=("10.0.0.0/24", "10.9.0.0/24")), rule())
-    lines = compile_rules(listed, "acl", "return", pool)
-    assert lines[0].startswith("ip daddr @acl_networks_1 tcp dport 25 drop")
+    lines = compile_rules(listed, "return", pool)
+    assert lines[0].startswith(f"ip daddr @{pool.sets[0].name} tcp dport 25 drop")
     assert lines[1:] == ('return comment "rule"', "drop")
 
 
 @pytest.mark.parametrize(("allow", "last"), [(True, "return"), (False, "drop")])
 def test_compile_rules_ends_with_the_default(allow: bool, last: str) -> None:
-    assert compile_rules(rules(default_allow=allow), "x", "return", SetPool()) == (last,)
+    assert compile_rules(rules(default_allow=allow), "return", SetPool()) == (last,)
 
 
 @pytest.mark.parametrize(
@@ -147,5 +119,5 @@ def test_compile_rules_ends_with_the_default(allow: bool, last: str) -> None:
 )
 def test_compile_rules_words(match: dict[str, object], text: str) -> None:
     """A rule becomes the words that nft has for it; the comment names the databag's rule."""
-    line = compile_rules(rules(rule(label="firewallrules 7", **match)), "x", "accept", SetPool())[0]
+    line = compile_rules(rules(rule(label="firewallrules 7", **match)), "accept", SetPool())[0]
     assert line == f'{text} comment "firewallrules 7"'
