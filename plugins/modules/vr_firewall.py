@@ -9,8 +9,8 @@ module: vr_firewall
 short_description: Bring the packet filter, NAT and usage counters to what the databags say
 version_added: 0.1.0
 description:
-  - Renders one nftables table for filter, NAT and marks, checks it and loads it in one transaction,
-    so that no packet meets half a ruleset.
+  - Renders one nftables table for filter, NAT and marks, and loads what differs from the table that is there.
+    What decides changes in one transaction, so that no packet meets half a ruleset.
   - Compares digests of what was loaded with what the kernel lists, so that a ruleset changed behind its back
     is repaired.
   - Cuts the connections that are no longer allowed, and only those. Usage counters survive.

@@ -97,7 +97,7 @@ def databags(router: Router) -> dict[str, str]:
 
 def network(router: Router) -> list[str]:
     """Return ruleset, links, addresses, routes and policy rules, line by line: what decides over a packet."""
-    found = [line for table in TABLES for line in _table(router, table)]
+    found = [line for name in TABLES for line in table(router, name)]
     for name, link in sorted(router.facts.links().items()):
         if name.startswith("eth"):
             power = "up" if "UP" in link["flags"] else "down"
@@ -116,10 +116,15 @@ def _by_subnet(addresses: list[str]) -> list[str]:
     return [address for _network, own in sorted(subnets.items()) for address in (own[0], *sorted(own[1:]))]
 
 
-def _table(router: Router, name: str) -> list[str]:
-    """Return a table's rules; tables, and counters that outlive a load, are listed in the order they were made in."""
-    lines = router.exec("nft", "--stateless", "list", "table", "inet", name).stdout.splitlines()
-    return sorted(lines) if name == "cloudstack_usage" else lines
+def table(router: Router, name: str) -> list[str]:
+    """Return a table's rules, sets and counters, without what nft lists in the order in which it was made."""
+    lines = router.exec("nft", "--stateless", "list", "table", "inet", name).stdout.splitlines()[1:-1]
+    return [line for part in sorted("\n".join(lines).split("\n\n")) for line in _part(part)]
+
+
+def _part(part: str) -> list[str]:
+    head, _equals, elements = part.partition("elements = {")
+    return head.splitlines() + sorted(element.strip(" {}\n\t") for element in elements.split(",") if elements)
 
 
 def state(router: Router) -> list[str]:

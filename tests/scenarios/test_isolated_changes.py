@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import pytest
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.probes import Answer, PingStream, TcpStream, arp_probe, ask, icmp_ping, tcp
+from tests.lab.router import Router
 from tests.scenarios import drops, networks, states
 from tests.scenarios.drops import Drop
 from tests.scenarios.networks import FIXTURES, INTERNET, Isolated
@@ -117,10 +119,20 @@ CHANGES: dict[str, tuple[Drop, Drop]] = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_change_disturbs_nothing_that_it_is_not_about(network: Isolated, what: str) -> None:
     done, undone = CHANGES[what]
+    tables = made(network.router)
     with Traffic(network) as traffic:
         network.router.drop(drops.named(f"{what.replace(' ', '_')}.done", 1), done)
         network.router.drop(drops.named(f"{what.replace(' ', '_')}.undone", 1), undone)
     assert traffic.disturbed == {}
+    assert made(network.router) == tables, "the rules were changed where they are, not made anew"
+
+
+def made(router: Router) -> dict[str, int]:
+    """Return the handles of the firewall's tables, which the kernel gives to no table twice."""
+    listed = json.loads(router.exec("nft", "-j", "list", "tables").stdout)["nftables"]
+    found = {item["table"]["name"]: item["table"]["handle"] for item in listed if "table" in item}
+    assert set(states.TABLES) <= set(found)
+    return found
 
 
 def test_static_nat_comes_and_goes_without_disturbing_others(network: Isolated) -> None:

@@ -15,7 +15,7 @@ from tests.lab.lab import Lab
 from tests.lab.probes import PingStream, icmp_ping
 from tests.lab.process import wait_for
 from tests.lab.router import Router
-from tests.scenarios import pair_vpc
+from tests.scenarios import pair_vpc, states
 from tests.scenarios.networks import INTERNET
 from tests.scenarios.pair import Pair, is_up, started, status, transitions
 from tests.scenarios.pair_failures import cut
@@ -119,9 +119,10 @@ def is_heard(router: Router) -> bool:
 def test_both_routers_are_alike_but_for_their_own_addresses(pair: Pair) -> None:
     """C1: the same gateway addresses in the same order, on the same networks, and the same rules."""
     own = re.compile("|".join(rf"10\.2\.\d\.{number}\b" for number in OWN.values()) + r"|240\.0\.0\.20\d|r-20\d-VM")
-    commands = (("nft", "-s", "list", "table", "inet", "cloudstack"), ("cat", "/etc/keepalived/keepalived.conf"))
-    for command in commands:
-        one, other = (own.sub("own", router.exec(*command).stdout) for router in pair.routers.values())
+    rules = ["\n".join(states.table(router, "cloudstack")) for router in pair.routers.values()]
+    elections = [router.exec("cat", "/etc/keepalived/keepalived.conf").stdout for router in pair.routers.values()]
+    for texts in (rules, elections):
+        one, other = (own.sub("own", text) for text in texts)
         assert one == other
     assert re.findall(r"(10[0-9.]+)/32 dev", one) == ["10.2.1.1", "10.2.2.1"]
 

@@ -54,6 +54,9 @@ CUT_ATTEMPTS = 20
 """How often connections are looked for again when one of them ended while they were deleted."""
 FLOW_ENDED = "such conntrack doesn't exist"
 
+NFT_REFUSED = 1
+"""The exit status of nft for what it does not understand and what the kernel does not take."""
+
 LEASE_WAIT = 2.0
 """How long dnsmasq may take to write its lease file after a release, in seconds."""
 
@@ -118,12 +121,28 @@ def _announce(step: Announce, system_: System) -> None:
 
 
 def _load_ruleset(step: LoadRuleset, system_: System) -> None:
-    system_.run(("nft", "--file", "-"), stdin=step.text + step.cleanup)
+    """Change the table that is there; what the kernel refuses or does not hold then is loaded as a whole."""
+    whole = step.text + step.cleanup
+    try:
+        parts = (whole,) if step.change is None else (step.change.fill, step.change.switch)
+        listing = _nft(step, parts, system_)
+    except (CommandError, tables.TableError) as error:
+        if step.change is None or (isinstance(error, CommandError) and error.returncode != NFT_REFUSED):
+            raise
+        system_.run.log(f"table inet {step.table} could not be changed, load it as a whole: {error}")
+        listing = _nft(step, (whole,), system_)
+    system_.loaded[step.table] = listing
+    digests = {"loaded_digest": tables.digest(step.text), "listed_digest": tables.listed_digest(listing)}
+    files.replace(File(str(firewall.digest_file(step.table)), json.dumps(digests), mode=0o600))
+
+
+def _nft(step: LoadRuleset, parts: Iterable[str], system_: System) -> str:
+    """Load the parts that say something, each in one transaction, and return what the kernel lists then."""
+    for part in filter(None, parts):
+        system_.run(("nft", "--file", "-"), stdin=part)
     listing = firewall.list_table(system_, step.table)
     tables.must_hold(listing, step.text, step.table)
-    system_.loaded[step.table] = listing
-    digests = json.dumps({"loaded_digest": tables.digest(step.text), "listed_digest": tables.digest(listing)})
-    files.replace(File(str(firewall.digest_file(step.table)), digests, mode=0o600))
+    return listing
 
 
 def _cut_flows(step: conntrack.CutFlows, system_: System) -> None:

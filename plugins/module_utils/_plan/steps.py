@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.table_text import Change
+
 HIDDEN = "(a secret, not shown)\n"
 
 
@@ -162,7 +164,8 @@ class Announce(Step):
 class LoadRuleset(Step):
     """Load an nftables ruleset in one transaction, and remember what the kernel made of it.
 
-    `cleanup` are commands for objects that only the kernel knows of; they are no part of the ruleset.
+    `cleanup` are commands for objects that only the kernel knows of; they are no part of the ruleset. `change` is what
+    makes the table that is there into the wanted one; without it the table is loaded as a whole.
     """
 
     table: str
@@ -170,6 +173,7 @@ class LoadRuleset(Step):
     old: str | None
     reason: str
     cleanup: str = ""
+    change: Change | None = None
 
     @property
     def summary(self) -> str:

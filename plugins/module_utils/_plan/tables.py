@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import table_text
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import (
     TABLE,
     USAGE_TABLE,
@@ -45,6 +46,11 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def listed_digest(listing: str) -> str:
+    """Return the digest of what the kernel lists of a table, however it came to it."""
+    return digest(table_text.canonical(listing))
+
+
 def wanted(router: Router, render: Callable[..., str]) -> tuple[Ruleset, Wanted]:
     """Return the ruleset and its saved texts, in the order of TABLES; the boot unit loads the first."""
     rules = ruleset(router)
@@ -69,15 +75,16 @@ def compare(table: str, text: str, saved: str | None, live: LiveTable, rules: Ru
     """Return the load that is due, with its reason: new rules, a missing table, or one changed behind our back."""
     if live.listing is None:
         return [LoadRuleset(table, text, saved, "it is not there")]
-    if live.listed_digest != digest(live.listing):
-        reason = "it is not as it was loaded"
-    elif live.loaded_digest != digest(text):
-        reason = "the rules changed"
-    else:
+    untouched = live.listed_digest == listed_digest(live.listing)
+    if untouched and live.loaded_digest == digest(text):
         return []
+    reason = "the rules changed" if untouched else "it is not as it was loaded"
+    change = None
+    if table == TABLE and untouched and saved is not None and live.loaded_digest == digest(saved):
+        change = table_text.change(table, saved, text)
     stale = sorted(counters(live.listing) - set(rules.counters))
     cleanup = "".join(f"delete counter inet {table} {name}\n" for name in stale)
-    return [LoadRuleset(table, text, saved, reason, cleanup)]
+    return [LoadRuleset(table, text, saved, reason, cleanup, change)]
 
 
 class TableError(Exception):
@@ -89,27 +96,8 @@ def must_hold(listing: str, text: str, table: str) -> None:
 
     nft prints rules and elements in words of its own, so they are counted, not compared.
     """
-    loaded, listed = shape(text), shape(listing)
+    loaded, listed = table_text.counts(text), table_text.counts(listing)
     for name in sorted(loaded.keys() | listed.keys()):
         if loaded.get(name, 0) != listed.get(name, 0):
             wanted_count, count = loaded.get(name, 0), listed.get(name, 0)
             raise TableError(f"table inet {table}: {name}: loaded {wanted_count} rules or elements, found {count}")
-
-
-def shape(text: str) -> dict[str, int]:
-    """Return the number of rules of each chain, and of elements of each set and map, in a ruleset's text."""
-    counts: dict[str, int] = {}
-    name, in_elements = "", False
-    for line in (raw.strip() for raw in text.splitlines()):
-        words = line.split()
-        if len(words) == 3 and words[2] == "{" and words[0] in ("chain", "set", "map"):
-            name = f"{words[0]} {words[1]}"
-            counts.setdefault(name, 0)
-        elif line == "}":
-            name = ""
-        elif name.startswith("chain "):
-            counts[name] += bool(line) and not line.startswith(("type ", "#"))
-        elif name and (in_elements or line.startswith("elements = {")):
-            counts[name] += line.removeprefix("elements = {").count(",") + line.endswith("}")
-            in_elements = not line.endswith("}")
-    return counts

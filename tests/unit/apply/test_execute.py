@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,21 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     Step,
     WriteFile,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.table_text import Change
 from tests.golden.cases import renderer
 from tests.unit.plan.samples import CLIENT, FIRST, isolated, rule, rules
 
 
 @dataclass
 class Commands:
-    """Stand in for a Runner: remember what is run, answer by the first words, and refuse what is told to fail."""
+    """Stand in for a Runner: remember what is run, answer by the first words, and refuse what is told to fail.
+
+    `failing` is by the first words, `refused` by what is fed in: the exit status.
+    """
 
     answers: dict[str, str] = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
     run: list[tuple[str, str | None]] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
     count: int = 0
@@ -49,6 +54,8 @@ class Commands:
         for start, said in self.failing.items():
             if line.startswith(start):
                 raise CommandError(argv, 1, said)
+        if stdin in self.refused:
+            raise CommandError(argv, self.refused[stdin], "refused")
         return next((said for start, said in self.answers.items() if line.startswith(start)), "")
 
     def log(self, line: str) -> None:
@@ -153,8 +160,47 @@ def test_apply_remembers_what_the_kernel_made_of_a_ruleset() -> None:
     assert commands.run[0] == ("nft --file -", LOAD.text + LOAD.cleanup)
     assert firewall.remembered("cloudstack") == {
         "loaded_digest": tables.digest(LOAD.text),
-        "listed_digest": tables.digest(LISTED),
+        "listed_digest": tables.listed_digest(LISTED),
     }
+
+
+CHANGE = replace(LOAD, cleanup="", change=Change("fill\n", "switch\n"))
+
+
+def fed(commands: Commands) -> list[str | None]:
+    """Return what nft was given to load, in order."""
+    return [stdin for line, stdin in commands.run if line == "nft --file -"]
+
+
+@pytest.mark.parametrize("fill", ["fill\n", ""])
+def test_apply_changes_a_ruleset_in_two_steps_at_most(fill: str) -> None:
+    """Sets that are new are filled first; then one transaction decides."""
+    commands = Commands(answers={"nft --stateless list": LISTED})
+    execute.apply([replace(CHANGE, change=Change(fill, "switch\n"))], system(commands))
+    assert fed(commands) == [*([fill] if fill else []), "switch\n"]
+    assert firewall.remembered("cloudstack")["loaded_digest"] == tables.digest(LOAD.text)
+
+
+def test_apply_loads_the_whole_of_a_ruleset_that_cannot_be_changed() -> None:
+    """The kernel refuses the change, or has something else afterwards; a whole load does not ask what was there."""
+    refusing = Commands(answers={"nft --stateless list": LISTED}, refused={"switch\n": 1})
+    execute.apply([CHANGE], system(refusing))
+    assert fed(refusing) == ["fill\n", "switch\n", LOAD.text]
+    assert "could not be changed, load it as a whole: nft --file -: exit status 1" in refusing.logged[0]
+    wrong = Commands(answers={"nft --stateless list": LISTED.replace("}", "\tset x {\n\t\telements = { 1 }\n\t}\n}")})
+    with pytest.raises(tables.TableError, match="set x: loaded 0 rules or elements, found 1"):
+        execute.apply([CHANGE], system(wrong))
+    assert fed(wrong) == ["fill\n", "switch\n", LOAD.text]
+
+
+@pytest.mark.parametrize(("step", "refused"), [(LOAD, 1), (CHANGE, -1)])
+def test_apply_does_not_try_again_what_is_no_refusal_of_a_change(step: LoadRuleset, refused: int) -> None:
+    """A whole load that is refused is the fault of the rules, and a nft without an answer would give none again."""
+    first = step.text + step.cleanup if step.change is None else step.change.fill
+    commands = Commands(refused={first: refused})
+    with pytest.raises(CommandError):
+        execute.apply([step], system(commands))
+    assert fed(commands) == [first]
 
 
 def test_a_loaded_ruleset_is_listed_once_and_looked_at_again_by_every_later_plan() -> None:
@@ -166,7 +212,7 @@ def test_a_loaded_ruleset_is_listed_once_and_looked_at_again_by_every_later_plan
     for _plan in range(2):
         found = firewall.live_table(router, "cloudstack")
         listings.append(commands.lines.count("nft --stateless list table inet cloudstack"))
-        assert found.listed_digest == tables.digest(LISTED)
+        assert found.listed_digest == tables.listed_digest(LISTED)
     assert listings == [1, 2]
 
 

@@ -74,7 +74,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def remembering(text: str) -> str:
     """Return what is kept of a load of this text, of which the kernel made LISTED."""
-    return json.dumps({"loaded_digest": tables.digest(text), "listed_digest": tables.digest(LISTED)})
+    return json.dumps({"loaded_digest": tables.digest(text), "listed_digest": tables.listed_digest(LISTED)})
 
 
 def settled() -> tuple[System, Commands]:

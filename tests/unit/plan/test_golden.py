@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,10 @@ import pytest
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import firewall, interfaces
 from tests.golden.cases import cases, databags, nics, outcome
+from tests.unit.plan.kernel import in_private_kernel, needs_kernel
 
 CASES = cases()
 NAMES = [case.name for case in CASES]
-needs_kernel = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("nft") is None, reason="loading a ruleset needs root and nft"
-)
 
 
 def test_there_are_cases() -> None:
@@ -65,19 +60,6 @@ def test_plan_does_not_depend_on_the_order_of_keys(case: Path) -> None:
 def expectation(case: Path, name: str) -> str:
     """Return an expected file."""
     return (case / "expect" / name).read_text("utf-8")
-
-
-def in_private_kernel(script: str, **files: str) -> str:
-    """Run a shell script in a network namespace of its own; $name holds the text of a file."""
-    done = subprocess.run(
-        ("unshare", "-n", "sh", "-euc", script),
-        env={**os.environ, **files},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @needs_kernel

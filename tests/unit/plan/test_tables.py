@@ -11,6 +11,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.ta
     compare,
     counters,
     digest,
+    listed_digest,
     wanted,
 )
 from tests.golden.cases import renderer
@@ -29,9 +30,10 @@ table inet cloudstack_usage {
         iifname "eth0" oifname "eth2" counter name "eth2_sent"
     }
 }
-"""
+""".replace("    ", "\t")
 RULES, FILES = wanted(isolated(GUEST, CONTROL, PUBLIC), renderer())
-AS_LOADED = LiveTable(LISTING, digest(TEXT), digest(LISTING))
+FILTER = FILES.files[0].content
+AS_LOADED = LiveTable(LISTING, digest(TEXT), listed_digest(LISTING))
 
 
 def load(live: LiveTable) -> LoadRuleset | None:
@@ -50,8 +52,8 @@ def test_compare_does_nothing_while_text_and_kernel_are_as_remembered() -> None:
     [
         (LiveTable(None), "it is not there"),
         (LiveTable(LISTING), "it is not as it was loaded"),
-        (LiveTable(LISTING + " ", digest(TEXT), digest(LISTING)), "it is not as it was loaded"),
-        (LiveTable(LISTING, digest("other"), digest(LISTING)), "the rules changed"),
+        (LiveTable(LISTING + " ", digest(TEXT), listed_digest(LISTING)), "it is not as it was loaded"),
+        (LiveTable(LISTING, digest("other"), listed_digest(LISTING)), "the rules changed"),
     ],
 )
 def test_compare_loads_with_a_reason(live: LiveTable, reason: str) -> None:
@@ -70,6 +72,38 @@ def test_compare_deletes_counters_of_nics_that_are_gone() -> None:
     absent = load(LiveTable(None))
     assert absent is not None
     assert absent.cleanup == ""
+
+
+def filter_load(saved: str | None, live: LiveTable) -> LoadRuleset:
+    """Return the load of the filter that another text asks for."""
+    (step,) = compare("cloudstack", FILTER.replace("3922", "22"), saved, live, RULES)
+    assert isinstance(step, LoadRuleset)
+    return step
+
+
+def test_compare_changes_the_filter_that_is_as_it_was_loaded() -> None:
+    """What stays is left alone; the usage table is never replaced, so it needs no change."""
+    step = filter_load(FILTER, LiveTable(FILTER, digest(FILTER), listed_digest(FILTER)))
+    assert step.change is not None
+    assert step.change.switch.startswith("flush chain inet cloudstack input\n")
+    assert len(step.change.switch) < len(step.text) / 2
+    usage = load(LiveTable(LISTING, digest("other"), listed_digest(LISTING)))
+    assert usage is not None
+    assert usage.change is None
+
+
+@pytest.mark.parametrize(
+    ("saved", "live"),
+    [
+        (FILTER, LiveTable(None)),
+        (FILTER, LiveTable(FILTER, digest(FILTER), "what somebody changed")),
+        (FILTER + "# hm", LiveTable(FILTER, digest(FILTER), listed_digest(FILTER))),
+        (None, LiveTable(FILTER, digest(FILTER), listed_digest(FILTER))),
+    ],
+)
+def test_compare_loads_the_whole_filter_without_knowing_what_is_there(saved: str | None, live: LiveTable) -> None:
+    """A table that was touched, or whose text is lost, is no ground to build on."""
+    assert filter_load(saved, live).change is None
 
 
 def test_counters_reads_their_names() -> None:
