@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.bench import data_plane, drops, plot, vpc
+from tests.bench import data_plane, drops, loads, plot, vpc
 from tests.bench.measuring import (
     HEADER,
     Figure,
@@ -161,7 +161,7 @@ def _rate(what: str, found: data_plane.Connections, one: data_plane.Connections 
 
 
 def main() -> None:
-    """Measure without and with the resident parent, then the data plane and a VPC, and write the results."""
+    """Measure without and with the resident parent, the data plane, a VPC and loads of rules, and write the results."""
     sections: dict[str, list[Figure]] = {}
     panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
     notes: list[str] = []
@@ -177,6 +177,7 @@ def main() -> None:
         sections[f"VPC, {way}"], points["VPC from nothing, by tiers"] = vpc.main(cold=way == "cold")
         for title, series in points.items():
             panels.setdefault(title, {})[way] = series
+    notes += loads.main()
     plot.draw(panels)
     plot.write(sections, notes)
     print("\n" + "\n".join(notes) + f"\n\nwritten: {plot.TABLES} and {plot.PLOT}")

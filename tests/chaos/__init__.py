@@ -4,14 +4,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+from tests.checks.tree import find_collection
 
-from tests.checks.tree import link_collection
-
-try:
-    importlib.import_module("ansible_collections.cloudstack.virtual_router.plugins")
-except ImportError:
-    # A scenario or the campaign: unit tests find the collection by their conftest.py.
-    sys.path.insert(0, str(link_collection()))
-    importlib.invalidate_caches()
+find_collection()

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -77,3 +79,12 @@ def link_collection() -> Path:
         if not link.is_symlink():
             raise
     return COLLECTIONS
+
+
+def find_collection() -> None:
+    """Let this Python import the collection; unit tests find it by their conftest.py."""
+    try:
+        importlib.import_module(f"{PACKAGE}.plugins")
+    except ImportError:
+        sys.path.insert(0, str(link_collection()))
+        importlib.invalidate_caches()

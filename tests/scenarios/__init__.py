@@ -1,3 +1,9 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Real routers, real daemons, real packets: what an operator would try, as tests."""
+
+from __future__ import annotations
+
+from tests.checks.tree import find_collection
+
+find_collection()
