@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.bench import data_plane, drops, loads, plot, vpc
+from tests.bench import data_plane, drops, loads, plot, vpc, wiring
 from tests.bench.measuring import (
     HEADER,
     Figure,
@@ -30,7 +30,6 @@ from tests.lab.probes import PingStream
 from tests.lab.router import Router
 from tests.scenarios.drops import egress, ingress
 
-NICS = {"eth0": ("guest", "02:09:00:01:00:00"), "eth1": ("control", "02:09:00:01:00:01")}
 NOOP = ("/opt/cloud/bin/configure.py", "monitor_service.json")
 WAYS = ("cold", "warm")
 FORWARDS = (1, 10, 100, 1000, 10000)
@@ -53,10 +52,7 @@ GOALS: dict[str, tuple[float | None, float | None]] = {
 def isolated() -> Iterator[tuple[Router, Host, Host]]:
     """Bring up the router of an isolated network, a VM and a host of the internet; take them down at the end."""
     with Lab("bench") as lab:
-        for segment in ("guest", "control", "public"):
-            lab.segment(segment)
-        router = lab.router("r1", drops.CMDLINE, {**NICS, "eth2": ("public", drops.PUBLIC_MAC)})
-        router.wait_boot()
+        router = wiring.booted(lab)
         vm = lab.host("vm", "guest", f"{drops.vm_address(0)}/16", gateway="10.1.0.1")
         internet = lab.host("internet", "public", "192.0.2.1/24")
         router.exec(*send(router, "ip_associations.json", drops.public_addresses(1)))

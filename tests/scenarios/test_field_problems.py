@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import drops
+from tests.bench import drops, wiring
 from tests.bench.measuring import MEASURE
 from tests.lab.lab import Lab
 from tests.lab.router import CACHE, Router
@@ -29,11 +29,7 @@ LOG_OF_A_DROP = 8192
 def router() -> Iterator[Router]:
     """Return a router with 230 public addresses."""
     with Lab("field") as lab:
-        for segment in ("guest", "control", "public"):
-            lab.segment(segment)
-        nics = {"eth0": ("guest", lab.mac("eth0")), "eth1": ("control", lab.mac("eth1"))}
-        made = lab.router("r1", drops.CMDLINE, {**nics, "eth2": ("public", drops.PUBLIC_MAC)})
-        made.wait_boot()
+        made = wiring.booted(lab)
         made.drop(drops.name("ip_associations.json"), drops.public_addresses(230))
         yield made
 
@@ -53,9 +49,10 @@ def aggregate(router: Router, bodies: list[tuple[str, dict[str, Any]]]) -> None:
 
 
 def test_the_200th_static_nat_starts_as_many_processes_as_the_first(router: Router) -> None:
-    """A7, A8."""
-    first = result(router, "staticnat_rules.json", drops.static_nat(1))
-    aggregate(router, [("staticnat_rules.json", drops.static_nat(number)) for number in range(2, 200)])
+    """A7, A8; what was not loaded since it was last looked at is not listed, so both come after a load."""
+    result(router, "staticnat_rules.json", drops.static_nat(1))
+    first = result(router, "staticnat_rules.json", drops.static_nat(2))
+    aggregate(router, [("staticnat_rules.json", drops.static_nat(number)) for number in range(3, 200)])
     last = result(router, "staticnat_rules.json", drops.static_nat(200))
     assert (last["commands"], last["changed"]) == (first["commands"], first["changed"])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import drops
+from tests.bench import drops, wiring
 from tests.lab.lab import Lab
 from tests.lab.process import wait_for
 from tests.lab.router import Router
@@ -25,11 +25,7 @@ MEMORY_LIMIT = 80 * 1024
 @pytest.fixture(scope="module")
 def router() -> Iterator[Router]:
     with Lab("parent") as lab:
-        for segment in ("guest", "control", "public"):
-            lab.segment(segment)
-        nics = {"eth0": ("guest", lab.mac("eth0")), "eth1": ("control", lab.mac("eth1"))}
-        made = lab.router("r1", drops.CMDLINE, {**nics, "eth2": ("public", drops.PUBLIC_MAC)})
-        made.wait_boot()
+        made = wiring.booted(lab)
         made.drop(drops.name("ip_associations.json"), drops.public_addresses(3))
         yield made
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import drops
+from tests.bench import drops, wiring
 from tests.bench.measuring import MEASURE, send_aggregate
 from tests.lab.host import Host
 from tests.lab.lab import Lab
@@ -43,13 +43,9 @@ class Pod:
 @pytest.fixture(scope="module")
 def pod() -> Iterator[Pod]:
     with Lab("thousands") as lab:
-        nics = {name: (name, lab.mac(name)) for name in ("eth0", "eth1")} | {"eth2": ("eth2", drops.PUBLIC_MAC)}
-        for segment, _mac in nics.values():
-            lab.segment(segment)
-        router = lab.router("r1", drops.CMDLINE, nics)
-        client = lab.host("vm", "eth0", f"{drops.vm_address(0)}/16", mac=drops.dhcp_entry(0)["mac_address"])
+        router = wiring.booted(lab)
+        client = lab.host("vm", "guest", f"{drops.vm_address(0)}/16", mac=drops.dhcp_entry(0)["mac_address"])
         client.add_address(f"{drops.vm_address(COUNT - 1)}/16")
-        router.wait_boot()
         apply(router, [body for number in range(FIRST) for body in vm(number)])
         yield Pod(router, client)
 
