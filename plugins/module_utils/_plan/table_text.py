@@ -78,8 +78,10 @@ def _block(keyword: str, name: str, body: str) -> Block:
         hooks = sum(line.startswith("type ") for line in lines[:1])
         return Block(keyword, name, lines[:hooks], lines[hooks:])
     declaration, _equals, elements = body.partition(_ELEMENTS)
-    items = elements.rstrip().removesuffix("}")
-    return Block(keyword, name, _lines(declaration), tuple(item.strip() for item in items.split(",")) if items else ())
+    declared, items = _lines(declaration), elements.rstrip().removesuffix("}")
+    # What packets have put into a set says nothing of what was loaded.
+    filled = items and "flags dynamic" not in declared
+    return Block(keyword, name, declared, tuple(item.strip() for item in items.split(",")) if filled else ())
 
 
 def _lines(text: str) -> tuple[str, ...]:
