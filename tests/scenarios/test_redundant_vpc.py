@@ -82,6 +82,13 @@ def test_first_tier_makes_one_primary(pair: Pair) -> None:
     assert pair.owners("eth1") == pair.owners("eth5") == [pair.primary.name]
     assert icmp_ping(pair.vms["vm1"], INTERNET)
     assert icmp_ping(pair.vms["vm1"], "10.2.1.1")
+    for router in pair.routers.values():
+        wait_for(lambda router=router: is_member(router, TIERS[1]), 5, "a member for switches that look for them")
+
+
+def is_member(router: Router, nic: str) -> bool:
+    """Tell whether IGMP says on a NIC that connection states are wanted there."""
+    return "inet  225.0.0.50" in router.exec("ip", "maddress", "show", "dev", nic).stdout
 
 
 def test_further_tier_costs_no_election_and_no_packet(pair: Pair) -> None:
