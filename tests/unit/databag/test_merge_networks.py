@@ -209,6 +209,15 @@ def test_merge_guest_network_takes_the_vms_with_a_removed_tier() -> None:
     }
 
 
+def test_merge_guest_network_removed_late_leaves_the_tier_that_followed_with_its_address() -> None:
+    """One of the same networks on another NIC, whose drop came before the removal of the first."""
+    followed = drop("guestnetwork", mac_address=OTHER, network_id=9, device="eth3")
+    kept = merged(followed, drop("dhcpentry", ipv4_address="10.2.1.11"), drop("vmdata", vm_ip_address="10.2.1.11"))
+    late = merged(drop("guestnetwork"), drop("networkacl"), followed, drop("dhcpentry", ipv4_address="10.2.1.11"),
+                  drop("vmdata", vm_ip_address="10.2.1.11"), drop("guestnetwork", add=False))  # fmt: skip
+    assert filled(late) == filled(kept)
+
+
 def test_merge_guest_network_removing_an_unknown_tier_does_nothing() -> None:
     """The original stores it."""
     assert filled(merged(drop("guestnetwork", add=False))) == {}

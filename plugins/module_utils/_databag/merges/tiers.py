@@ -45,13 +45,22 @@ def merge_guest_network(workspace: Workspace, body: Tier, _file: str) -> None:
 def _remove(workspace: Workspace, device: str, tier: Tier, *, for_good: bool) -> None:
     """Take a tier off its device; one that is gone for good takes its ACL and its VMs with it."""
     workspace.remove("guestnetwork", device)
+    if for_good:
+        addresses.forget_acl(workspace, device, tier.get("mac_address"))
+    if _succeeded(workspace, tier):
+        return
     addresses.take(workspace, tier["router_guest_ip"])
     if not for_good:
         return
-    addresses.forget_acl(workspace, device, tier.get("mac_address"))
     networks = [f"{tier['router_guest_ip']}/{tier['router_guest_netmask']}"]
     networks += [tier["router_guest_ip6_cidr"]] if tier.get("router_guest_ip6_cidr") else []
     machines.forget_network(workspace, *networks)
+
+
+def _succeeded(workspace: Workspace, gone: Tier) -> bool:
+    """Tell whether another tier has the address by now: the removal came late, and the VMs there are the other's."""
+    others = (tier for _device, known in records(workspace.read("guestnetwork")) for tier in known)
+    return any(tier["router_guest_ip"] == gone["router_guest_ip"] for tier in others)
 
 
 def _move_acl(workspace: Workspace, device: str, mac: str | None) -> None:
