@@ -117,13 +117,15 @@ def _by_subnet(addresses: list[str]) -> list[str]:
 
 
 def table(router: Router, name: str) -> list[str]:
-    """Return a table's rules, sets and counters, without what nft lists in the order in which it was made."""
+    """Return a table's rules, sets and counters, without their order of making and without what packets put there."""
     lines = router.exec("nft", "--stateless", "list", "table", "inet", name).stdout.splitlines()[1:-1]
     return [line for part in sorted("\n".join(lines).split("\n\n")) for line in _part(part)]
 
 
 def _part(part: str) -> list[str]:
     head, _equals, elements = part.partition("elements = {")
+    if "flags dynamic" in head:
+        elements = ""
     return head.splitlines() + sorted(element.strip(" {}\n\t") for element in elements.split(",") if elements)
 
 
