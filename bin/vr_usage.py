@@ -103,13 +103,17 @@ def _nft_json(*words: str) -> list[dict[str, Any]]:
 
 
 def device_of(address: str, prefix: str | None = None) -> str | None:
-    """Return the NIC that carries an address (and prefix length, when given), as ``ip -json`` lists it."""
+    """Return the NIC that carries an address, with this prefix length if one is given.
+
+    A gateway address that VRRP moves has the length 32 and link scope; the management server knows that of its network.
+    """
     done = vr.tool(["ip", "-json", "address", "show"])
     if done.returncode != 0:
         raise vr.CommandError(f"ip -json address show: {done.stderr}")
     for link in json.loads(done.stdout or "[]"):
         for entry in link.get("addr_info", ()):
-            same = entry.get("local") == address and prefix in (None, str(entry.get("prefixlen")))
+            moved = (entry.get("scope"), entry.get("prefixlen")) == ("link", 32)
+            same = entry.get("local") == address and (moved or prefix in (None, str(entry.get("prefixlen"))))
             if same and re.fullmatch(_DEVICE, link["ifname"]):
                 return str(link["ifname"])
     return None

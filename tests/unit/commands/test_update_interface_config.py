@@ -135,3 +135,12 @@ def test_an_impossible_mtu_is_refused(linked: Router, mtu: str) -> None:
 def test_a_damaged_databag_is_told(linked: Router) -> None:
     linked.put("/etc/cloudstack/ips.json", "{")
     assert "ips.json: damaged databag" in linked.fails("update_interface_config.sh", "192.0.2.10", "24", "1450", "1")
+
+
+@pytest.mark.parametrize(("scope", "found"), [("link", "eth2\n"), ("global", "Interface with IP 10.1.1.1 not found\n")])
+def test_a_gateway_address_that_vrrp_moves_is_found_by_the_length_of_its_network(
+    linked: Router, scope: str, found: str
+) -> None:
+    moved = {"local": "10.1.1.1", "prefixlen": 32, "scope": scope}
+    linked.put("/ip.json", json.dumps([{"ifname": "eth2", "addr_info": [moved]}]))
+    assert linked.run("update_interface_config.sh", "10.1.1.1", "24", "1500", "1").stdout == found
