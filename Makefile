@@ -6,7 +6,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios test demo bench chaos clean
+.PHONY: help venv image lint sanity units scenarios test demo bench failover chaos clean
 
 help: ## list what can be made
 	@sed -n 's|^\([a-z]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
@@ -40,6 +40,10 @@ demo: image ## show an isolated network's router at work
 bench: image ## measure converges and what passes meanwhile; writes docs/bench.md and docs/bench.svg
 	@$(PYTHON) -m pip install --quiet --requirement tests/bench/requirements.txt
 	@$(PYTHON) -m tests.bench
+
+failover: image ## measure failures of a pair with 1,000 connections, at three intervals of its advertisements
+	@for interval in 1 0.3 0.1; do CONNECTIONS=1000 INTERVAL=$$interval $(PYTHON) -m pytest tests/scenarios/test_redundant_isolated.py \
+	  -q -k "lost or missed or freeze or lossy or heals" || exit 1; done
 
 chaos: image ## kill converges and send bad drops, more than `make test` does
 	@$(PYTHON) -m tests.chaos $(CHAOS)

@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a pair of routers of an isolated network survives, and what it costs.
 
-CONNECTIONS and INTERVAL of the environment make it a bench: `CONNECTIONS=1000 INTERVAL=0.3 pytest -s …`
-prints the table.
+CONNECTIONS and INTERVAL (seconds) of the environment make it a bench, which `make failover` runs and prints.
 """
 
 from __future__ import annotations
