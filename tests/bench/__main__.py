@@ -72,13 +72,13 @@ def converges(router: Router, way: str) -> tuple[list[Figure], dict[str, list[tu
     lease = _leases(router, 21, "one DHCP drop, 20 VMs, 100 rules", goal["drop"])
     figures = [base, addresses, few, idle, lease]
     first = middle([_static_nat(router, number, "first static NAT") for number in (1, 2, 3)])
-    forwards = [_forwards(router, count, goal.get(f"forwards {count}")) for count in FORWARDS[:-1]]
-    figures += [first, *forwards, _leases(router, 26, "one DHCP drop, 1,111 forwards", goal["drop with 1,000"])]
     many = [("staticnat_rules.json", drops.static_nat(number)) for number in range(4, 198)]
-    figures.append(measure(router, "194 static NATs as one aggregate", *send_aggregate(router, many)))
+    figures += [first, measure(router, "194 static NATs as one aggregate", *send_aggregate(router, many))]
     last = middle([_static_nat(router, number, "200th static NAT") for number in (198, 199, 200)])
+    forwards = [_forwards(router, count, goal.get(f"forwards {count}")) for count in FORWARDS[:-1]]
+    figures += [last, *forwards, _leases(router, 26, "one DHCP drop, 1,111 forwards", goal["drop with 1,000"])]
     vms = [_vms(router, count, goal.get(f"VMs {count}")) for count in VMS]
-    figures += [last, *vms, _leases(router, VMS[-1], f"one more VM than {VMS[-1]}", goal["VM with 2,000"])]
+    figures += [*vms, _leases(router, VMS[-1], f"one more VM than {VMS[-1]}", goal["VM with 2,000"])]
     forwards.append(_forwards(router, FORWARDS[-1], goal[f"forwards {FORWARDS[-1]}"]))
     figures.append(forwards[-1])
     points = {
