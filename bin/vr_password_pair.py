@@ -15,6 +15,7 @@ import hmac
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -102,7 +103,11 @@ class Pair(asyncio.DatagramProtocol):
         for wire in self._wires:
             # One each: a socket may be a member of 20 groups and no more (ip-sysctl, igmp_max_memberships).
             self._members.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            _join(self._members[-1], wire)
+            try:
+                _join(self._members[-1], wire)
+            except OSError as error:
+                # A tier whose NIC is gone, or not there yet, must not take passwords from the others.
+                print(f"{wire}: not a member of {GROUP}: {error}", file=sys.stderr, flush=True)
         loop = asyncio.get_running_loop()
         self._transport, _protocol = await loop.create_datagram_endpoint(lambda: self, sock=door)
 

@@ -39,7 +39,7 @@ def names_of(drops: Sequence[str], aggregate: str | None) -> list[str]:
 def commit(store: Store, outcome: Outcome, *, keep: bool) -> list[str]:
     """Put the staged databags into force, archive the drops and end the transaction; return the databags' names.
 
-    If this fails before the databags are in force the transaction goes on: the play puts the previous state back in it.
+    If this fails the transaction goes on: the caller gives it up, after the play has put the previous state back in it.
     """
     with outcome.phases.time("commit"):
         if keep:

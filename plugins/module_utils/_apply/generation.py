@@ -5,6 +5,8 @@
 The kernel counts the transactions of nftables in each network namespace, whoever makes them. To ask for the count takes
 0.1 ms; to list 10,000 rules and compare them takes a quarter of a second. What packets do to counters and dynamic sets
 is no transaction. See NFT_MSG_GETGEN in linux/netfilter/nf_tables.h and nf_tables_getgen() of the kernel.
+
+What is remembered is a cache: a plan that is only a check may write it, too.
 """
 
 from __future__ import annotations

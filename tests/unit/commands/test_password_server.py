@@ -243,6 +243,22 @@ def pair_of(daemon: ModuleType, tmp_path: Path, password: str = "secret") -> tup
     return servers[0], servers[1], told
 
 
+def test_a_tier_without_its_address_does_not_part_the_pair(
+    daemon: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its NIC may be unplugged: the other tiers' passwords are served all the same."""
+    server = pair_of(daemon, tmp_path)[0]
+
+    async def main() -> bool:
+        await server.follow(daemon.Places((), pair="127.0.0.1", wires=("203.0.113.99", "127.0.0.1")))
+        open_ = server._pair._transport is not None
+        await server.follow(daemon.Places(()))
+        return open_
+
+    assert asyncio.run(main())
+    assert "203.0.113.99: not a member of 225.0.0.50" in capsys.readouterr().err
+
+
 async def settle(server: Any) -> None:
     while server._tasks:
         await asyncio.gather(*server._tasks)
