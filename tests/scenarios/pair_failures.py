@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
+from pathlib import Path
 
-from tests.lab.process import run, wait_for
+from tests.lab.host import Host
+from tests.lab.probes import Answer
+from tests.lab.process import LabError, wait_for
 from tests.lab.router import Router
-from tests.scenarios.pair import OWN, Pair
+from tests.scenarios.pair import Pair
 
 
 @contextmanager
@@ -49,39 +53,70 @@ def power_off(pair: Pair, router: Router) -> Iterator[None]:
     router.wait_boot()
 
 
+class Watch:
+    """What is advertised on the guest segment, as a VM hears it: `sender`, `priority`, `time` (monotonic, seconds)."""
+
+    def __init__(self, host: Host) -> None:
+        """Begin to listen on a host."""
+        self._probe = host.probe
+        self._handle = self._probe.call("vrrp_watch")["handle"]
+
+    @property
+    def seen(self) -> list[Answer]:
+        """Return all advertisements so far."""
+        seen: list[Answer] = self._probe.call("watched", handle=self._handle)["seen"]
+        return seen
+
+    @property
+    def silence(self) -> float:
+        """Return the longest time between two of them, in seconds."""
+        times = [each["time"] for each in self.seen]
+        return max(after - before for before, after in pairwise(times))
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._probe.call("watch_stop", handle=self._handle)
+
+
 @contextmanager
-def frozen(pair: Pair, router: Router) -> Iterator[None]:
-    """Stop every process of the primary, as a live migration does, right after it was heard: VRRP counts from there."""
-    wait_for(lambda: _last_heard(pair, router) < 0.15, 4 * pair.interval + 10, "an advertisement just come")
-    freeze(pair, router, frozen=True)
+def advertisements(pair: Pair) -> Iterator[Watch]:
+    """Watch the election of the pair."""
+    watch = Watch(pair.vms["db"])
+    try:
+        yield watch
+    finally:
+        watch.stop()
+
+
+@contextmanager
+def frozen(router: Router, watch: Watch) -> Iterator[None]:
+    """Stop every process of the primary, as a live migration does, just before it advertises: the worst moment."""
+    wait_for(lambda: len(watch.seen) > 1, 60, "advertisements")
+    _freeze_late(router, watch)
     try:
         yield
     finally:
-        freeze(pair, router, frozen=False)
+        freeze(router, frozen=False)
 
 
-def freeze(pair: Pair, router: Router, *, frozen: bool) -> None:
+def _freeze_late(router: Router, watch: Watch) -> None:
+    """Freeze when at least half of the pause after an advertisement has passed; the next one may always be faster."""
+    for _ in range(100):
+        *_, before, last = (each["time"] for each in watch.seen)
+        due = last + (last - before)
+        time.sleep(max(due - 0.15 * (last - before) - time.monotonic(), 0))
+        freeze(router, frozen=True)
+        stopped = time.monotonic()
+        if watch.seen[-1]["time"] == last and stopped - last > (last - before) / 2:
+            return
+        freeze(router, frozen=False)
+        time.sleep(last - before)
+    raise LabError(f"{router.name}: no freeze just before an advertisement")
+
+
+def freeze(router: Router, *, frozen: bool) -> None:
     """Stop or continue all processes at once (cgroup v2, cgroup.freeze); podman takes its time for the same."""
-    with open(f"/proc/{router.pid}/cgroup", encoding="ascii") as file:
-        scope = next(line.strip().removeprefix("0::") for line in file if line.startswith("0::"))
-    group = f"/sys/fs/cgroup{scope.removesuffix('/init.scope')}/cgroup.freeze"
-    run(*pair.lab.podman.enter, "tee", group, stdin=str(int(frozen)))
-
-
-def _last_heard(pair: Pair, router: Router) -> float:
-    """Return the seconds since the other router heard an advertisement of this one, by its kernel's set."""
-    other = next(found for found in pair.routers.values() if found is not router)
-    shown = other.exec("nft", "list", "set", "inet", "cloudstack_pair", "primaries").stdout
-    memory = re.search(r"timeout (\w+)", shown)
-    left = re.search(rf"{OWN[router.name]} expires (\w+)", shown)
-    return _seconds(memory[1]) - _seconds(left[1]) if memory and left else float("inf")
-
-
-def _seconds(text: str) -> float:
-    """Read nft's notation of a time below a minute, such as 3s120ms."""
-    found = re.fullmatch(r"(?:(\d+)s)?(?:(\d+)ms)?", text)
-    assert found is not None, text
-    return int(found[1] or 0) + int(found[2] or 0) / 1000
+    Path(f"/proc/{router.pid}/root/sys/fs/cgroup/cgroup.freeze").write_text(str(int(frozen)), encoding="ascii")
 
 
 FAILURES: dict[str, tuple[Callable[[Pair, Router], AbstractContextManager[None]], float | None]] = {

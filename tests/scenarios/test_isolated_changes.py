@@ -193,7 +193,7 @@ def test_what_is_revoked_is_cut_and_nothing_else(network: Isolated, what: str) -
 
 def announcements(host: Host, handle: int, ip: str) -> list[str]:
     """Return whom an address was announced to, in order; to itself is a gratuitous ARP."""
-    seen: list[Answer] = host.probe.call("arp_watched", handle=handle)["seen"]
+    seen: list[Answer] = host.probe.call("watch_stop", handle=handle)["seen"]
     return [packet["target"] for packet in seen if packet["sender"] == ip]
 
 

@@ -42,7 +42,7 @@ def test_one_router_has_the_gateway_address_and_the_public_links(pair: Pair) -> 
 
 
 def test_planned_handover_is_no_election(pair: Pair) -> None:
-    """An election takes three advertisement intervals."""
+    """An election takes more than three advertisement intervals."""
     old, new = pair.primary, pair.backup
     with PingStream(pair.vms["web"], INTERNET) as out, PingStream(pair.internet, STATIC) as entering:
         with hand_over(pair, old):

@@ -45,7 +45,7 @@ def test_one_router_has_all_gateway_addresses_and_outer_links(pair: Pair) -> Non
 
 
 def test_planned_handover_is_no_election(pair: Pair) -> None:
-    """An election takes three advertisement intervals."""
+    """An election takes more than three advertisement intervals."""
     old, new = pair.primary, pair.backup
     with PingStream(pair.vms["vm1"], INTERNET) as out, PingStream(pair.vms["vm2"], "10.2.1.11") as between:
         with hand_over(pair, old):

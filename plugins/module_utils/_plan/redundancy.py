@@ -47,13 +47,15 @@ _MOVED = re.compile(r"^ +([0-9.]+)/32 dev (\S+) scope link$", re.MULTILINE)
 """An address in keepalived's configuration, as the template writes it."""
 
 PRIORITY, BUMP = 253, 1
-"""Equal on both routers, so nothing but the address breaks a tie; high, because the time that a backup waits on top
-of three intervals, and after a planned handover, is (256 - priority) / 256 of an interval (RFC 5798, section 6.1)."""
+"""Equal on both routers, so nothing but the address breaks a tie; high, because the time that a backup waits after the
+last missing advertisement, or a planned handover, is (256 - priority) / 256 of an interval (RFC 5798, section 6.1)."""
+PER_INTERVAL = 4
+"""Advertisements in each interval given, if hundredths of a second allow that many; see `advertisements`."""
 PEER_MEMORY = 3.0
 """How long a router counts as heard after its last packet, in seconds; never less than four intervals."""
 HEARD = 1.5
 """How long the lowest tier counts as one on which the other router is heard, in intervals. When the other router has
-lost it already, the advertisement that follows goes by all tiers, and in time: an election takes three intervals."""
+lost it already, the advertisement that follows goes by all tiers, and in time: a backup waits longer than three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,20 @@ def leaving(router: Router, config: str) -> tuple[tuple[str, str], ...]:
 def removed(router: Router, present: Iterable[str]) -> list[Step]:
     """Return the removal of what would say that there is an election, when there is none any more."""
     return [RemoveFile(path) for path in present] if router.pair_link is None else []
+
+
+def advertisements(interval: float) -> tuple[float, int]:
+    """Return the seconds between advertisements, and how many must be missing for an election, for the interval given.
+
+    A router that is frozen just before it advertises is silent for its freeze and for one pause more: a backup that
+    waits for three advertisements takes over after a freeze of two intervals. It has to wait for more than three
+    intervals and a pause, so that no shorter freeze, at any moment, is a failover (C7), and for no more than 3.6, so
+    that a failure costs at most 3.7 intervals and a transition: with a pause of a quarter both is 0.1 intervals away.
+    VRRP counts in hundredths of a second. Of an interval below four of them at least one pause is to spare.
+    """
+    given = round(100 * interval)
+    pause = max(given // PER_INTERVAL, 1)
+    return pause / 100, max(36 * given // (10 * pause), 3 * given // pause + 2)
 
 
 def transition(router: Router) -> Transition:
@@ -224,6 +240,7 @@ def _conntrackd(link: PairLink, render: Callable[..., str]) -> str:
 
 def _keepalived(router: Router, link: PairLink, render: Callable[..., str]) -> str:
     first, *others = (f"{ip}/32 dev {name} scope link" for ip, name in _moved(router))
+    pause, missing = advertisements(router.settings.advert_interval)
     return render(
         "keepalived/keepalived.conf.j2",
         header=HEADER,
@@ -233,7 +250,9 @@ def _keepalived(router: Router, link: PairLink, render: Callable[..., str]) -> s
         vrrp_id=router.settings.vrrp_id,
         priority=PRIORITY,
         bump=BUMP,
-        interval=f"{router.settings.advert_interval:g}",
+        given=f"{router.settings.advert_interval:g}",
+        pause=f"{pause:g}",
+        missing=missing,
         advertised=first,
         others=others,
         transition=TRANSITION,

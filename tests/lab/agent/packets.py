@@ -11,11 +11,13 @@ import itertools
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tests.lab.agent.sockets import family_of, receive, verdict_of
 
 ETH_P_ALL, ETH_P_ARP = 3, 0x0806
+VRRP, VRRP_GROUP = 112, "224.0.0.18"
 SIOCGIFHWADDR = 0x8927
 BROADCAST = b"\xff" * 6
 
@@ -68,18 +70,41 @@ def _read_arp(frame: bytes) -> dict[str, Any]:
     }
 
 
-async def start_arp_watch(nic: str = "eth0") -> dict[str, Any]:
-    """Note every ARP packet that this NIC sees from now on."""
-    opened = open_link(ETH_P_ARP, nic)
+def _read_vrrp(packet: bytes) -> dict[str, Any]:
+    """Return sender and priority of an advertisement (RFC 5798, section 5.1)."""
+    message = packet[(packet[0] & 15) * 4 :]
+    return {"sender": socket.inet_ntoa(packet[12:16]), "priority": message[2], "time": time.monotonic()}
+
+
+def _watch(opened: socket.socket, read: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
     seen: list[dict[str, Any]] = []
     handle = next(_handles)
     _watching[handle] = (opened, seen)
-    asyncio.get_running_loop().add_reader(opened, lambda: seen.append(_read_arp(opened.recv(2048))))
+    asyncio.get_running_loop().add_reader(opened, lambda: seen.append(read(opened.recv(2048))))
     return {"handle": handle}
 
 
-async def stop_arp_watch(handle: int) -> dict[str, Any]:
-    """Return the ARP packets seen, in order."""
+async def start_arp_watch(nic: str = "eth0") -> dict[str, Any]:
+    """Note every ARP packet that this NIC sees from now on."""
+    return _watch(open_link(ETH_P_ARP, nic), _read_arp)
+
+
+async def start_vrrp_watch(nic: str = "eth0") -> dict[str, Any]:
+    """Note every advertisement of a virtual router that this NIC sees from now on."""
+    opened = socket.socket(socket.AF_INET, socket.SOCK_RAW, VRRP)
+    opened.setblocking(False)
+    group = struct.pack("4s4si", socket.inet_aton(VRRP_GROUP), bytes(4), socket.if_nametoindex(nic))
+    opened.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+    return _watch(opened, _read_vrrp)
+
+
+async def watched(handle: int) -> dict[str, Any]:
+    """Return what a watch has seen so far, in order."""
+    return {"seen": _watching[handle][1]}
+
+
+async def stop_watch(handle: int) -> dict[str, Any]:
+    """End a watch, and return what it has seen, in order."""
     opened, seen = _watching.pop(handle)
     asyncio.get_running_loop().remove_reader(opened)
     opened.close()
