@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 
 import vr_command as vr
+from vr_process import tool
 from vr_queue import turn
 
 # VMware and Hyper-V wait 600 s plus 0.6 s per answer, KVM no less: the number of answers is not known here.
@@ -83,7 +84,7 @@ def _run(command: Command) -> None:
     if folder != vr.COMMANDS or not vr.is_command(program):
         raise vr.CommandError(f"{command}: expected a command in {vr.COMMANDS}")
     try:
-        done = vr.tool([vr.at(command.words[0]), *command.words[1:]], limit=vr.LIMIT)
+        done = tool([vr.at(command.words[0]), *command.words[1:]], limit=vr.LIMIT)
     except vr.CommandError as error:
         raise vr.CommandError(f"{command}: {error}") from None
     if done.returncode != 0:

@@ -8,6 +8,7 @@ import csv
 import ipaddress
 
 import vr_command as vr
+from vr_process import tool
 
 ADMIN_SOCKET = "/run/haproxy/admin.sock"
 USAGE = "get_haproxy_stats.sh <public ip> <port>"
@@ -22,7 +23,7 @@ def sessions(args: list[str]) -> None:
         raise vr.CommandError(f"usage: {USAGE}")
     name = f"{args[0].replace('.', '_')}-{int(args[1])}"
     socket = vr.at(ADMIN_SOCKET)
-    done = vr.tool(["socat", "-", f"UNIX-CONNECT:{socket}"], stdin="show stat\n")
+    done = tool(["socat", "-", f"UNIX-CONNECT:{socket}"], stdin="show stat\n")
     if done.returncode != 0:
         raise vr.CommandError(f"haproxy does not answer on {ADMIN_SOCKET}: {done.stderr}")
     rows = csv.DictReader(done.stdout.removeprefix("# ").splitlines())

@@ -12,19 +12,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 _BIN = os.path.dirname(os.path.abspath(__file__))
 ROOT = _BIN.removesuffix("/opt/cloud/bin") if _BIN.endswith("/opt/cloud/bin") else ""
-
-# Looked up under the root first, which is the same place on a router.
-PATH = ":".join(prefix + folder for prefix in (ROOT, "") for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
 
 COMMANDS = "/opt/cloud/bin"
 INBOX = "/var/cache/cloud"
@@ -189,23 +184,6 @@ def run(main: Callable[[list[str]], None]) -> None:
         sys.exit(1)
 
 
-def tool(argv: Sequence[str], limit: float = 60.0, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a program of the system and return its output; its exit status is for the caller to judge."""
-    try:
-        return subprocess.run(
-            argv,
-            env=_environment(),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise CommandError(f"{argv[0]}: did not end within {limit:.0f} s") from None
-
-
 def use_collection() -> None:
     """Make the collection's pure packages importable; they are namespace packages and need no Ansible."""
     folder = at(COLLECTIONS)
@@ -224,11 +202,6 @@ def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
     os.replace(draft, path)
 
 
-def _environment() -> dict[str, str]:
-    config = at("/etc/ansible/ansible.cfg")
-    return {"PATH": PATH, "HOME": at("/root"), "LANG": "C.UTF-8", "ANSIBLE_CONFIG": config}
-
-
 def _play(request: Request, limit: float, before: object = None) -> Played:
     """Run the playbook, at most ``limit`` seconds; ``before`` is the identity of the record that may be there already.
 
@@ -239,7 +212,9 @@ def _play(request: Request, limit: float, before: object = None) -> Played:
     try:
         status, ended = _play_warm(request, limit, output)
         if status is None and identity(request.name) in (None, before):
-            status, ended = _play_cold(request, limit, output)
+            import vr_process  # imported here: it costs 4 ms, and a converge seldom starts a process itself
+
+            status, ended = vr_process.play(request, limit, output)
         os.lseek(output, 0, os.SEEK_SET)
         with open(output, "rb", closefd=False) as file:
             return Played(status or 0, file.read(), ended)
@@ -272,52 +247,6 @@ def _play_warm(request: Request, limit: float, output: int) -> tuple[int | None,
         return None, None
     status = int(json.loads(answer)["status"])
     return status, f"was ended after {limit:.0f} s" if status == -signal.SIGTERM else None
-
-
-def _play_cold(request: Request, limit: float, output: int) -> tuple[int, str | None]:
-    """Start Ansible and run the playbook; return its exit status, and why it was ended if it was."""
-    argv = [at("/opt/cloudstack/venv/bin/ansible-playbook"), at(PLAYBOOK), "-i", "localhost,", "-c", "local"]
-    argv += [*request.options, "-e", request.variables()]
-    process = subprocess.Popen(
-        argv,
-        env=_environment(),
-        cwd=at("/"),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
-    with process:
-        ended = _wait(process, limit)
-    return process.returncode, ended
-
-
-def _wait(process: subprocess.Popen[bytes], limit: float) -> str | None:
-    """Wait for the playbook; end it with all its children when its time is over or the operator has had enough."""
-    try:
-        if _ends(process, max(limit, 1.0)):
-            process.wait()
-            return None
-        why = f"was ended after {limit:.0f} s"
-    except KeyboardInterrupt:
-        why = "was interrupted"
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-    return why
-
-
-def _ends(process: subprocess.Popen[bytes], limit: float) -> bool:
-    """Tell whether a process ends in time; Popen.wait with a limit looks only every 50 ms, and each drop would pay."""
-    handle = os.pidfd_open(process.pid)
-    try:
-        poller = select.poll()
-        poller.register(handle, select.POLLIN)
-        return bool(poller.poll(limit * 1000))
-    finally:
-        os.close(handle)
 
 
 def _log(request: Request, played: Played) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import vr_command as vr
+from vr_process import tool
 
 TABLE = ("inet", "cloudstack_usage")
 _DEVICE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}"
@@ -93,7 +94,7 @@ def _reset(address: str | None) -> None:
 
 def _nft_json(*words: str) -> list[dict[str, Any]]:
     """Run nft and return the objects it lists; none when the table is not there (a router without public NIC)."""
-    done = vr.tool(["nft", "-j", *words])
+    done = tool(["nft", "-j", *words])
     if done.returncode != 0:
         if "No such file or directory" in done.stderr:
             return []
@@ -107,7 +108,7 @@ def device_of(address: str, prefix: str | None = None) -> str | None:
 
     A gateway address that VRRP moves has the length 32 and link scope; the management server knows that of its network.
     """
-    done = vr.tool(["ip", "-json", "address", "show"])
+    done = tool(["ip", "-json", "address", "show"])
     if done.returncode != 0:
         raise vr.CommandError(f"ip -json address show: {done.stderr}")
     for link in json.loads(done.stdout or "[]"):

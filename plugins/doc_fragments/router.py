@@ -37,6 +37,7 @@ options:
   transaction:
     description:
       - The transaction to work in, as returned by M(cloudstack.virtual_router.vr_plan).
+      - The last service that it has to apply puts the databags into force and ends it.
       - When it is absent the module holds a transaction of its own for as long as it runs.
     type: str
 """

@@ -8,15 +8,17 @@ operator; everything else that is raised is a bug.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import converge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import (
+    ABOUT_MACHINES,
     JUDGED_BY_HISTORY,
     SERVICES,
 )
@@ -26,18 +28,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     DropError,
     TransactionError,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import BAGS, Bag
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Agenda, Store
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ingest import Delivery, deliver, expected_drops
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router, VrrpState
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._outcome import (
-    Outcome,
-    commit,
-    judge_nobody,
-    names_of,
-    refuse,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._outcome import commit, give_up
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
@@ -59,15 +55,7 @@ PLAN_SPEC: dict[str, Any] = {
 }
 COMMIT_SPEC: dict[str, Any] = {
     "transaction": {"type": "str", "required": True},
-    "drops": {"type": "list", "elements": "str", "default": []},
-    "along": {"type": "list", "elements": "str", "default": []},
-    "aggregate": {"type": "path"},
-    "keep": {"type": "bool", "default": True},
     "reason": {"type": "str"},
-    "started": {"type": "float", "default": 0.0},
-    "changed": {"type": "list", "elements": "str", "default": []},
-    "warnings": {"type": "list", "elements": "str", "default": []},
-    "pending": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -115,14 +103,19 @@ def _as_vr_error() -> Iterator[None]:
 
 
 def run_service(name: str, call: Call) -> dict[str, Any]:
-    """Bring one service to what the (staged) databags say; in check mode, say what would change."""
+    """Bring one service to what the (staged) databags say; in check mode, say what would change.
+
+    The last service that a transaction has to apply puts the databags into force: a task more would cost a fork.
+    """
     with _as_vr_error(), _transaction(call):
         system = call.system()
         try:
             steps = _converge(name, call, system)
         finally:
             if not call.check_mode:
-                call.store.note(call.phases, system.run.count)
+                _note(call, system)
+        if call.params.get("transaction") and not call.check_mode and call.store.applied(name):
+            commit(call.store)
     if steps and not call.check_mode:
         write_log(f"{name}: {len(steps)} steps, {system.run.count} commands: {call.phases}")
     return _result({name: steps}, call.diff) | {"phases": call.phases.of(name), "commands": system.run.count}
@@ -131,11 +124,14 @@ def run_service(name: str, call: Call) -> dict[str, Any]:
 def _converge(name: str, call: Call, system: System) -> tuple[Step, ...]:
     """Plan or converge a service; once more when VRRP changed what the router must be meanwhile."""
     step = converge.plan if call.check_mode else converge.converge
+    # The task that planned has read the same files, in this transaction.
+    checked = bool(call.params.get("transaction"))
     for _change in range(MAX_TRANSITIONS):
         state = system.vrrp_state
+        system.read_ahead(links=name == "interfaces", services=name not in ("interfaces", "firewall"))
         with call.phases.time("ingest"):
-            in_force = call.store.load() if name in JUDGED_BY_HISTORY else None
-            bags = call.store.load_staged(in_force)
+            in_force = call.store.load(checked=checked) if name in JUDGED_BY_HISTORY else None
+            bags = call.store.load_staged(in_force, checked=checked)
         router, committed = _routers(system, state, bags, bags if in_force is None else in_force)
         try:
             steps = step(name, system, router, committed)
@@ -168,102 +164,109 @@ def _transaction(call: Call) -> Iterator[None]:
 
 def run_plan(call: Call) -> dict[str, Any]:
     """Take the drops in and plan every service; see the documentation of vr_plan for the result."""
-    started = time.time()
     store, system = call.store, call.system()
-    lease, along = None, ()
+    staged, databags = call.params["state"] == "staged", list[str]()
     with _as_vr_error():
-        if not call.check_mode:
-            lease = _join(call)
+        lease = None if call.check_mode else _join(call)
         try:
-            with call.phases.time("ingest"):
-                in_force = store.load()
-                delivery = _delivery(call, in_force)
-                along = delivery.along
-                if lease:
-                    store.stage(delivery.bags)
-            router, committed = _routers(system, system.vrrp_state, delivery.bags, in_force)
-            plans = _plans(system, router, committed)
-            databags: list[str] = []
-            if lease and (any(plans.values()) or call.params["state"] == "committed"):
-                store.note(call.phases, system.run.count)
-            elif lease:
-                databags, lease = _commit_at_once(call, delivery, router, started, system.run.count), None
+            delivery, router, plans = _plan(call, system, lease is not None)
+            services = tuple(name for name, steps in plans.items() if steps)
+            if lease and staged:
+                _agree(store, router, services)
+                if not services:
+                    databags, lease = commit(store), None
         except BaseException as error:
-            if lease and call.params["state"] == "staged":
-                _refuse(call, along, error, started, system.run.count)
+            if lease and staged:
+                give_up(store, " ".join(str(error).split()) or type(error).__name__)
             raise
     return _result(plans, call.diff, databags) | {
         "transaction": lease,
-        "services": [name for name, steps in plans.items() if steps],
+        "services": list(services),
         "drops": list(delivery.drops),
-        "along": list(along),
+        "along": list(delivery.along),
         "kind": router.settings.kind.value,
         "pending": list(router.pending),
         "router_warnings": list(router.warnings),
-        "started": started,
     }
 
 
-def _commit_at_once(call: Call, delivery: Delivery, router: Router, started: float, commands: int) -> list[str]:
-    """Put databags into force that leave every service as it is; return their names."""
-    names = names_of((*delivery.drops, *delivery.along), call.params["aggregate"])
-    found = {"pending": router.pending, "warnings": router.warnings}
-    outcome = Outcome(names, started, commands=commands, phases=call.phases, **found)
-    return commit(call.store, outcome, keep=call.params["keep"])
-
-
 def _join(call: Call) -> str:
-    """Begin a transaction, or go on with the given one; the way back starts from the committed databags."""
-    given = call.params.get("transaction")
+    """Begin a transaction, or go on with the given one: the way back, with nothing left to do but that."""
+    store, params, given = call.store, call.params, call.params.get("transaction")
     if given:
-        call.store.resume(given)
-        call.store.discard()
+        lease = store.resume(given)
+        store.agree(replace(lease.agenda, left=()))
+        store.discard()
         return str(given)
-    return call.store.begin("playbook", pid=call.owner_pid).id
+    aggregate = params["aggregate"]
+    agenda = Agenda(
+        drops=tuple(expected_drops(store, params["drops"])),
+        aggregate=os.path.basename(aggregate) if aggregate else None,
+        keep=params["keep"],
+        started=time.time(),
+    )
+    return store.begin("playbook", agenda, pid=call.owner_pid).id
+
+
+def _plan(call: Call, system: System, stage: bool) -> tuple[Delivery, Router, dict[str, tuple[Step, ...]]]:
+    """Take the drops in, stage them if there is a transaction, and plan."""
+    store = call.store
+    system.read_ahead(links=True, services=True)
+    try:
+        with call.phases.time("ingest"):
+            in_force = store.load()
+            delivery = _delivery(call, in_force)
+            if stage:
+                store.stage(delivery.bags)
+        router, committed = _routers(system, system.vrrp_state, delivery.bags, in_force)
+        return delivery, router, {name: converge.plan(name, system, router, committed) for name in SERVICES}
+    finally:
+        if stage:
+            _note(call, system)
+
+
+def _note(call: Call, system: System) -> None:
+    """Note what this task has spent: a record may go without it, so a full disk does not matter."""
+    with suppress(OSError):
+        call.store.note(call.phases, system.run.count)
+
+
+def _agree(store: Store, router: Router, services: tuple[str, ...]) -> None:
+    """Write down what the rest of the transaction has to do, and what its record is to say."""
+    found = {"pending": router.pending, "warnings": router.warnings}
+    store.agree(replace(store.lease().agenda, services=services, left=services, **found))
 
 
 def _delivery(call: Call, in_force: dict[str, Bag]) -> Delivery:
-    if call.params["state"] == "committed":
+    store, params = call.store, call.params
+    if params["state"] == "committed":
         return Delivery(in_force, ())
-    params = call.params
-    return deliver(call.store, in_force, params["drops"], params["aggregate"], params["along"])
+    delivery = deliver(store, in_force, params["drops"], params["aggregate"], params["along"])
+    if not call.check_mode:
+        # Whatever fails from now on fails with all of them.
+        store.agree(replace(store.lease().agenda, drops=delivery.drops, along=delivery.along))
+    return delivery
 
 
 def _routers(system: System, state: VrrpState, bags: dict[str, Bag], in_force: dict[str, Bag]) -> tuple[Router, Router]:
-    """Return the router wanted and the one in force: the same object when no databag differs."""
+    """Return the router wanted and the one in force: the same object when they do not differ in what is judged."""
     with system.phases.time("model"):
         router = build(bags, system.nics, state)
-        return router, router if bags == in_force else build(in_force, system.nics, state)
-
-
-def _plans(system: System, router: Router, committed: Router) -> dict[str, tuple[Step, ...]]:
-    return {name: converge.plan(name, system, router, committed) for name in SERVICES}
-
-
-def _refuse(call: Call, along: Sequence[str], error: BaseException, started: float, commands: int) -> None:
-    """End the transaction of drops that were refused, or cannot be judged together."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if along:
-        judge_nobody(call.store, along, reason)
-        return
-    names = names_of(expected_drops(call.store, call.params["drops"]), call.params["aggregate"])
-    refuse(call.store, Outcome(names, started, commands=commands, phases=call.phases), reason)
+        same = all(bags.get(name) == in_force.get(name) for name in BAGS if name not in ABOUT_MACHINES)
+        return router, router if same else build(in_force, system.nics, state)
 
 
 def run_commit(call: Call) -> dict[str, Any]:
     """Make the staged databags the ones in force, or, with a reason, keep the drops as failed."""
-    store, params, databags = call.store, call.params, list[str]()
-    names = names_of((*params["drops"], *params["along"]), params["aggregate"])
-    recorded = {key: params[key] for key in ("changed", "pending", "warnings")}
-    outcome = Outcome(names, params["started"], phases=call.phases, **recorded)
+    store, databags = call.store, list[str]()
     with _as_vr_error():
-        store.resume(params["transaction"])
-        if not params["reason"]:
-            databags = commit(store, outcome, keep=params["keep"])
-        elif params["along"]:
-            judge_nobody(store, params["along"], params["reason"])
+        left = store.resume(call.params["transaction"]).agenda.left
+        if call.params["reason"]:
+            give_up(store, call.params["reason"])
+        elif left:
+            raise VrError(f"the databags can't come into force, left to apply are: {', '.join(left)}")
         else:
-            refuse(store, outcome, params["reason"])
+            databags = commit(store)
     return {"changed": bool(databags), "databags": databags}
 
 

@@ -5,95 +5,70 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import write_log
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Agenda, Store
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a converge was about, for its record.
-
-    `names` are files of the inbox: drops, and the aggregate they may have come in. `started` is in seconds since the
-    epoch. `phases` and `commands` are what the task that ends the transaction has spent itself: what those before it
-    have is in the lease.
-    """
-
-    names: Sequence[str]
-    started: float
-    changed: Sequence[str] = ()
-    pending: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-    commands: int = 0
-    phases: Phases = field(default_factory=Phases)
-
-
-def names_of(drops: Sequence[str], aggregate: str | None) -> list[str]:
-    """Return the files of the inbox that hold these drops; an aggregate is given by its path."""
-    return [*drops, *([aggregate.rsplit("/", 1)[-1]] if aggregate else [])]
-
-
-def commit(store: Store, outcome: Outcome, *, keep: bool) -> list[str]:
+def commit(store: Store) -> list[str]:
     """Put the staged databags into force, archive the drops and end the transaction; return the databags' names.
 
     If this fails the transaction goes on: the caller gives it up, after the play has put the previous state back in it.
     """
-    with outcome.phases.time("commit"):
-        if keep:
-            for name in outcome.names:
+    agenda, phases = store.lease().agenda, Phases()
+    with phases.time("commit"):
+        if agenda.keep:
+            for name in agenda.files:
                 store.copy_drop(name)
         databags = store.commit()
-        for name in outcome.names:
+        for name in agenda.files:
             store.remove_drop(name)
-    _record(store, outcome, None)
+    _record(store, phases, None)
     store.end()
     return databags
 
 
-def refuse(store: Store, outcome: Outcome, reason: str) -> None:
-    """Give the staged databags up, keep the drops with the reason, and let the next converge in."""
+def give_up(store: Store, reason: str) -> None:
+    """Give the staged databags up, keep the drops with the reason, and let the next converge in.
+
+    With drops taken along all are left where they are: whose fault it was is seen when each is converged alone.
+    """
+    agenda, phases = store.lease().agenda, Phases()
     try:
         store.discard()
-        with outcome.phases.time("commit"):
-            for name in outcome.names:
+        if agenda.along:
+            write_log(f"failed with {', '.join(agenda.along)} taken along, each is converged alone: {reason}")
+            return
+        with phases.time("commit"):
+            for name in agenda.files:
                 store.fail(name, _about(name, reason))
-        _record(store, outcome, reason)
+        _record(store, phases, reason)
     finally:
         store.end()
 
 
-def judge_nobody(store: Store, along: Sequence[str], reason: str) -> None:
-    """Leave all drops where they are: whose fault it was is seen when each is converged alone."""
-    try:
-        store.discard()
-        write_log(f"failed with {', '.join(along)} taken along, each is converged alone: {reason}")
-    finally:
-        store.end()
-
-
-def _record(store: Store, outcome: Outcome, reason: str | None) -> None:
-    """Write the record that the management server's commands read."""
-    noted = store.noted()
-    phases, commands = noted.phases.plus(outcome.phases), noted.commands + outcome.commands
+def _record(store: Store, phases: Phases, reason: str | None) -> None:
+    """Write the record that the management server's commands read; `phases` are those that are not noted yet."""
+    lease = store.lease()
+    agenda, phases = lease.agenda, lease.phases.plus(phases)
+    done = agenda if reason is None else Agenda()
     record = {
         "rc": 0 if reason is None else 1,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(outcome.started)),
-        "duration": round(time.time() - outcome.started, 3),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(agenda.started)),
+        "duration": round(time.time() - agenda.started, 3),
         "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
-        "commands": commands,
-        "drops": len(outcome.names),
-        "changed": list(outcome.changed),
-        "pending": list(outcome.pending),
-        "warnings": list(outcome.warnings),
+        "commands": lease.commands,
+        "drops": len(agenda.files),
+        "changed": list(done.services),
+        "pending": list(done.pending),
+        "warnings": list(done.warnings),
     }
-    for name in outcome.names or ["converge"]:
+    for name in agenda.files or ("converge",):
         why = None if reason is None else _about(name, reason)
         store.write_result(name, {"name": name, "reason": why, **record})
         result = f"failed: {reason}" if reason else "done"
-        write_log(f"{name}: {result} in {record['duration']:.3f} s, {commands} commands: {phases}")
+        write_log(f"{name}: {result} in {record['duration']:.3f} s, {lease.commands} commands: {phases}")
 
 
 def _about(name: str, reason: str) -> str:

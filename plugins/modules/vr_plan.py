@@ -36,7 +36,7 @@ options:
     description: Path of an aggregate file in C(/var/cache/cloud), whose drops are merged as one.
     type: path
   keep:
-    description: Whether to keep a copy of the drops under C(processed/) when the transaction ends here.
+    description: Whether to keep a copy of the drops under C(processed/) once they are in force.
     type: bool
     default: true
   state:
@@ -105,11 +105,6 @@ router_warnings:
   type: list
   elements: str
   sample: ["static route 10.9.0.0/16: gateway 10.3.0.1 is in no connected network"]
-started:
-  description: When the converge began, in seconds since the epoch.
-  returned: success
-  type: float
-  sample: 1767225600.0
 steps:
   description: What is to be done, one line per step, at most 50.
   returned: success

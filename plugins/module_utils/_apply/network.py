@@ -33,8 +33,8 @@ _BROADCAST = b"\xff" * 6
 _SCOPE_LINK = "253"
 
 SYSFS = "/sys/class/net"
-_READ = ("ip", "-json", "-N", "-4", "-batch", "-")
 _LISTS = ("link show", "address show", "route show table all", "rule show")
+READ = (("ip", "-json", "-N", "-4", "-batch", "-"), "".join(f"{line}\n" for line in _LISTS))
 """All that is compared, read by one process; with -N words of rtnetlink(7) are numbers, whatever /etc/iproute2 says."""
 
 
@@ -50,7 +50,7 @@ def nics(root: str = SYSFS) -> list[Nic]:
 
 def observe(run: Runner) -> Network:
     """Return the state of the kernel, as far as it is ours: other tables, and routes of daemons, are left out."""
-    links, addressed, routes, rules = _documents(run(_READ, stdin="".join(f"{line}\n" for line in _LISTS)))
+    links, addressed, routes, rules = _documents(run(*READ))
     links = [link for link in links if _NIC.fullmatch(link.get("ifname", ""))]
     addresses = {link["ifname"]: _addresses(link) for link in addressed}
     return Network(

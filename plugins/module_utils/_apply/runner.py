@@ -22,6 +22,16 @@ class CommandError(Exception):
         super().__init__(f"{' '.join(argv)}: exit status {returncode}: {said[:600]}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command that runs; `started` is in seconds of the monotonic clock."""
+
+    process: subprocess.Popen[bytes]
+    output: BinaryIO
+    errors: BinaryIO
+    started: float
+
+
 @dataclass(slots=True)
 class Runner:
     """Run commands and keep a log of them; `log` receives one line per command. What is fed to stdin is not logged."""
@@ -29,33 +39,47 @@ class Runner:
     log: Callable[[str], None] = lambda _line: None
     timeout: float = 60.0
     count: int = field(default=0, init=False)
+    _ahead: dict[tuple[tuple[str, ...], str | None], _Command] = field(default_factory=dict, init=False)
 
     def __call__(self, argv: Sequence[str], stdin: str | None = None, check: bool = True) -> str:
         """Return the output of a command.
 
         Raises CommandError when it fails and `check` is set, or does not end within the time limit (seconds).
         """
-        self.count += 1
-        started = time.monotonic()
-        with _memory("stdin", stdin or "") as given, _memory("stdout") as output, _memory("stderr") as errors:
-            status = self._run(argv, given, output, errors)
-            said, complaint = _content(output), _content(errors)
-        self.log(f"{' '.join(argv)} ({(time.monotonic() - started) * 1000:.0f} ms, exit status {status})")
+        command = self._ahead.pop((tuple(argv), stdin), None) or self._start(argv, stdin)
+        with command.output, command.errors, command.process as process:
+            if not _ends(process, self.timeout):
+                process.kill()
+                raise CommandError(argv, -1, f"no answer within {self.timeout:.0f} s")
+            status = process.wait()
+            said, complaint = _content(command.output), _content(command.errors)
+        self.log(f"{' '.join(argv)} ({(time.monotonic() - command.started) * 1000:.0f} ms, exit status {status})")
         if check and status != 0:
             raise CommandError(argv, status, complaint or said)
         return said
 
-    def _run(self, argv: Sequence[str], given: BinaryIO, output: BinaryIO, errors: BinaryIO) -> int:
-        """Return the exit status; what is written goes to files, because nft writes a list to a pipe word by word."""
-        try:
-            process = subprocess.Popen(list(argv), stdin=given, stdout=output, stderr=errors)
-        except FileNotFoundError as error:
-            raise CommandError(argv, 127, "no such command") from error
-        with process:
-            if not _ends(process, self.timeout):
+    def ahead(self, argv: Sequence[str], stdin: str | None = None) -> None:
+        """Start a command that only reads: the next call with the same words waits for this one and has its output."""
+        self._ahead[tuple(argv), stdin] = self._start(argv, stdin)
+
+    def forget(self) -> None:
+        """End what was started ahead and is not wanted any more: it is older than what was changed since."""
+        for command in self._ahead.values():
+            with command.output, command.errors, command.process as process:
                 process.kill()
-                raise CommandError(argv, -1, f"no answer within {self.timeout:.0f} s")
-        return process.returncode
+        self._ahead.clear()
+
+    def _start(self, argv: Sequence[str], stdin: str | None) -> _Command:
+        """Start a command; what it writes goes to files, because nft writes a list to a pipe word by word."""
+        self.count += 1
+        output, errors = _memory("stdout"), _memory("stderr")
+        started = time.monotonic()
+        with _memory("stdin", stdin or "") as given:
+            try:
+                process = subprocess.Popen(list(argv), stdin=given, stdout=output, stderr=errors)
+            except FileNotFoundError as error:
+                raise CommandError(argv, 127, "no such command") from error
+        return _Command(process, output, errors, started)
 
 
 def _ends(process: subprocess.Popen[bytes], limit: float) -> bool:

@@ -55,6 +55,13 @@ class System:
         """Return the names of the services of systemd that are active, read once until `forget`."""
         return units.active(self.run)
 
+    def read_ahead(self, *, links: bool, services: bool) -> None:
+        """Have listed what a plan will look at, while this process reads and computes: there may be two cores."""
+        if links:
+            self.run.ahead(*network.READ)
+        if services:
+            self.run.ahead(units.LIST)
+
     @property
     def vrrp_state(self) -> VrrpState:
         """Return what VRRP has made of the router by now; nothing is known before keepalived's first word."""
@@ -69,5 +76,6 @@ class System:
 
     def forget(self) -> None:
         """Drop what was read, because it was changed."""
+        self.run.forget()
         for name in ("nics", "active"):
             self.__dict__.pop(name, None)

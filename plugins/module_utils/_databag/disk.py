@@ -50,6 +50,14 @@ class Disk:
         """Tell whether there is anything of that name."""
         return os.path.lexists(path)
 
+    def size(self, path: Path) -> int:
+        """Return the size of a file in bytes, 0 when there is none."""
+        return os.lstat(path).st_size if os.path.lexists(path) else 0
+
+    def count(self, directory: Path) -> int:
+        """Return how many names a directory holds, 0 if it does not exist."""
+        return len(os.listdir(directory)) if directory.is_dir() else 0
+
     def entries(self, directory: Path) -> list[Entry]:
         """Return the regular files of a directory, none if it does not exist."""
         if not directory.is_dir():

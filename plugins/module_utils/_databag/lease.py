@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import Disk
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
@@ -26,6 +27,31 @@ _GONE = frozenset("ZXx")
 
 
 @dataclass(frozen=True)
+class Agenda:
+    """Say what a transaction takes in, and what it has still to do.
+
+    ``drops``, ``along`` and ``aggregate`` are files of the inbox; ``keep`` says whether a copy of them is kept.
+    ``started`` is in seconds since the epoch. ``services`` are those that differ; ``left`` are those of them that are
+    not applied yet, and none on the way back. ``pending`` and ``warnings`` are for the record.
+    """
+
+    drops: tuple[str, ...] = ()
+    along: tuple[str, ...] = ()
+    aggregate: str | None = None
+    keep: bool = True
+    started: float = 0.0
+    services: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files of the inbox that end with the transaction."""
+        return (*self.drops, *self.along, *filter(None, (self.aggregate,)))
+
+
+@dataclass(frozen=True)
 class Lease:
     """Say who runs the transaction.
 
@@ -33,7 +59,7 @@ class Lease:
     the owner from a later process of the same number. ``expires`` is in seconds of CLOCK_BOOTTIME, which no
     change of the time of day moves. With ``pid`` 0 (a module run over ssh, whose process ends with each task)
     the expiry alone tells that the owner is gone. ``phases`` (seconds) and ``commands`` (processes started) are what
-    the tasks of the transaction have noted so far, for its record.
+    the tasks of the transaction have noted so far, for its record. What it is about goes with it from task to task.
     """
 
     id: str
@@ -45,6 +71,7 @@ class Lease:
     ttl: float
     phases: Phases = field(default_factory=Phases)
     commands: int = 0
+    agenda: Agenda = field(default_factory=Agenda)
 
 
 class Leases:
@@ -55,7 +82,7 @@ class Leases:
         self._disk = disk
         self._proc = proc
 
-    def acquire(self, owner: str, pid: int, wait: float, ttl: float) -> Lease:
+    def acquire(self, owner: str, pid: int, wait: float, ttl: float, agenda: Agenda) -> Lease:
         """Wait for the lease and take it; TransactionError after ``wait`` seconds.
 
         A lease whose owner was killed, belongs to another boot, or has not renewed in time, is taken over.
@@ -65,7 +92,7 @@ class Leases:
             with self._locked(max(deadline, time.monotonic() + _LOCK_WAIT)):
                 held = self._read()
                 if held is None or not self._alive(held):
-                    return self._write(self._new(owner, pid, ttl))
+                    return self._write(self._new(owner, pid, ttl, agenda))
             if time.monotonic() >= deadline:
                 raise TransactionError(f"{held.owner} (process {held.pid}) has not ended within {wait:.0f} s")
             time.sleep(_POLL)
@@ -86,6 +113,10 @@ class Leases:
     def note(self, lease: Lease, phases: Mapping[str, float], commands: int) -> None:
         """Add to what the transaction has noted; only inside ``held``."""
         self._write(replace(lease, phases=lease.phases.plus(phases), commands=lease.commands + commands))
+
+    def agree(self, lease: Lease, agenda: Agenda) -> None:
+        """Change what the transaction is about; only inside ``held``."""
+        self._write(replace(lease, agenda=agenda))
 
     def release(self, lease_id: str) -> None:
         """Give the lease back; one that was taken over is left to its new owner."""
@@ -112,19 +143,18 @@ class Leases:
         finally:
             os.close(descriptor)
 
-    def _new(self, owner: str, pid: int, ttl: float) -> Lease:
+    def _new(self, owner: str, pid: int, ttl: float, agenda: Agenda) -> Lease:
         started = self._start_time(pid) if pid else 0
         if started is None:
             raise TransactionError(f"{owner}: there is no process {pid}")
-        return Lease(os.urandom(16).hex(), owner, pid, started, self._boot(), _now() + ttl, ttl)
+        return Lease(os.urandom(16).hex(), owner, pid, started, self._boot(), _now() + ttl, ttl, agenda=agenda)
 
     def _read(self) -> Lease | None:
         try:
-            found = Lease(**json.loads(self._disk.read(self._paths.lease)))
-            return replace(found, phases=Phases(found.phases))
+            return _parse(self._disk.read(self._paths.lease))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             # Written whole or not at all, so this is no lease of ours: it guards nothing.
             return None
 
@@ -149,6 +179,13 @@ class Leases:
         # The second field is the command in parentheses and may hold blanks and parentheses itself.
         fields = line.rpartition(")")[2].split()
         return None if fields[0] in _GONE else int(fields[19])
+
+
+def _parse(data: bytes) -> Lease:
+    stored: dict[str, Any] = json.loads(data)
+    agenda: dict[str, Any] = stored["agenda"]
+    lists = {name: tuple(value) for name, value in agenda.items() if isinstance(value, list)}
+    return Lease(**{**stored, "phases": Phases(stored["phases"]), "agenda": Agenda(**{**agenda, **lists})})
 
 
 def _now() -> float:

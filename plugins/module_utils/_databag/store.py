@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.archive import Archive
@@ -22,7 +23,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     one_line,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.journal import Journal
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.lease import Lease, Leases
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.lease import Agenda, Lease, Leases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import BAGS, Bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Limits, Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import (
@@ -32,7 +33,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.takeover import take_over
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.text import dump_bag
 
-__all__ = ["Lease", "Limits", "Paths", "Store"]
+__all__ = ["Agenda", "Lease", "Limits", "Paths", "Store"]
 
 
 class Store:
@@ -54,28 +55,33 @@ class Store:
         self._loaded: dict[str, Bag] = {}
         self.recovered: list[str] = []
 
-    def load(self) -> dict[str, Bag]:
-        """Return the committed databags that exist, in clean shape. They must not be changed in place."""
-        with self._leases.undisturbed():
-            return self._load(self._journal.committing())
+    def load(self, *, checked: bool = False) -> dict[str, Bag]:
+        """Return the committed databags that exist, in clean shape. They must not be changed in place.
 
-    def load_staged(self, committed: Mapping[str, Bag] | None = None) -> dict[str, Bag]:
+        With ``checked`` our own files are taken as they are: the caller knows that the transaction has checked them.
+        """
+        with self._leases.undisturbed():
+            return self._load(self._journal.committing(), checked)
+
+    def load_staged(self, committed: Mapping[str, Bag] | None = None, *, checked: bool = False) -> dict[str, Bag]:
         """Return the databags as a commit would leave them; what `load` just returned need not be read again."""
         with self._leases.undisturbed():
             staged = [*self._journal.committing(), *self._journal.staged()]
             if committed is None:
-                return self._load(staged)
-            found = {name: self._load_one(name, staged=True) for name in staged}
+                return self._load(staged, checked)
+            found = {name: self._load_one(name, staged=True, checked=checked) for name in staged}
             return {**committed, **{name: bag for name, bag in found.items() if bag is not None}}
 
-    def begin(self, owner: str, *, pid: int = 0, wait: float = 600.0, ttl: float = 900.0) -> Lease:
+    def begin(
+        self, owner: str, agenda: Agenda | None = None, *, pid: int = 0, wait: float = 600.0, ttl: float = 900.0
+    ) -> Lease:
         """Wait for our turn, take the lease, and finish or undo what a killed owner left.
 
         ``pid`` is the process that lives as long as the transaction: ansible-playbook, not the worker it
         forks for a task. Without one the lease is lost ``ttl`` seconds after the last ``resume``.
         ``recovered`` names the databags whose commit was finished.
         """
-        lease = self._leases.acquire(owner, pid, wait, ttl)
+        lease = self._leases.acquire(owner, pid, wait, ttl, agenda or Agenda())
         self._lease_id = lease.id
         try:
             self.recovered = self.recover()
@@ -96,8 +102,20 @@ class Store:
         with self._ours() as lease:
             self._leases.note(lease, phases, commands)
 
-    def noted(self) -> Lease:
-        """Return the lease, with what was noted in it."""
+    def agree(self, agenda: Agenda) -> None:
+        """Change what the transaction is about."""
+        with self._ours() as lease:
+            self._leases.agree(lease, agenda)
+
+    def applied(self, service: str) -> bool:
+        """Strike a service off what is left; tell whether it was the last."""
+        with self._ours() as lease:
+            left = tuple(name for name in lease.agenda.left if name != service)
+            self._leases.agree(lease, replace(lease.agenda, left=left))
+            return not left and service in lease.agenda.left
+
+    def lease(self) -> Lease:
+        """Return the lease, with what was noted in it and what the transaction is about."""
         with self._ours() as lease:
             return lease
 
@@ -166,16 +184,16 @@ class Store:
         with self._leases.held(self._lease_id) as lease:
             yield lease
 
-    def _load(self, from_staged: Iterable[str]) -> dict[str, Bag]:
+    def _load(self, from_staged: Iterable[str], checked: bool) -> dict[str, Bag]:
         preferred = set(from_staged)
         bags = {}
         for name in BAGS:
-            bag = self._load_one(name, staged=name in preferred)
+            bag = self._load_one(name, staged=name in preferred, checked=checked)
             if bag is not None:
                 bags[name] = bag
         return bags
 
-    def _load_one(self, name: str, *, staged: bool) -> Bag | None:
+    def _load_one(self, name: str, *, staged: bool, checked: bool) -> Bag | None:
         """Read one databag. A staged one that a commit has just moved is found in its new place."""
         for directory in (self.paths.staged, self.paths.databags) if staged else (self.paths.databags,):
             path = directory / f"{name}.json"
@@ -184,8 +202,8 @@ class Store:
                 private = self._disk.mode(path) == PRIVATE_FILE
             except FileNotFoundError:
                 continue
-            bag = parse_bag(name, str(path), data)
             # Ours are private. One that is not comes from the original, and the next commit writes it anew.
+            bag = read_object(str(path), data) if checked and private else parse_bag(name, str(path), data)
             if private and directory == self.paths.databags:
                 self._loaded[name] = bag
             return bag
@@ -214,14 +232,19 @@ class Store:
 def parse_bag(name: str, file: str, data: bytes) -> Bag:
     """Turn the file of a databag into clean shape; DatabagError naming the file when it is damaged."""
     try:
+        return take_over(name, read_object(file, data))
+    except MismatchError as error:
+        got = hidden(error.got) if error.secret and error.got is not ABSENT else one_line(error.got)
+        raise DatabagError(file, f"{error.where()}: expected {error.expected}, got {got}") from None
+
+
+def read_object(file: str, data: bytes) -> dict[str, Any]:
+    """Return the JSON object in a file; DatabagError when there is none."""
+    try:
         stored = json.loads(data)
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
         raise DatabagError(file, f"not JSON ({reason}, {len(data)} bytes)") from None
     if not isinstance(stored, dict):
         raise DatabagError(file, "not a JSON object")
-    try:
-        return take_over(name, stored)
-    except MismatchError as error:
-        got = hidden(error.got) if error.secret and error.got is not ABSENT else one_line(error.got)
-        raise DatabagError(file, f"{error.where()}: expected {error.expected}, got {got}") from None
+    return stored

@@ -58,6 +58,9 @@ class Commands:
             raise CommandError(argv, self.refused[stdin], "refused")
         return next((said for start, said in self.answers.items() if line.startswith(start)), "")
 
+    def forget(self) -> None:
+        """Have nothing to forget: nothing was started ahead."""
+
     def log(self, line: str) -> None:
         """Remember a line of the log."""
         self.logged.append(line)

@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError, Runner
@@ -87,3 +89,36 @@ def test_active_without_any_unit() -> None:
 def test_a_sign_cut_in_two_is_no_crash() -> None:
     """A daemon quotes as many bytes of its file as fit its line."""
     assert Runner()(("printf", r"caf\303")) == "caf\N{REPLACEMENT CHARACTER}"
+
+
+def test_what_was_started_ahead_is_the_next_answer_to_the_same_words(tmp_path: Path) -> None:
+    """It is started once, and the call after that starts it anew."""
+    logged: list[str] = []
+    run = Runner(log=logged.append)
+    said = tmp_path / "said"
+    words = ("sh", "-c", f"cat; echo once >> {said}")
+    run.ahead(words, "a")
+    assert run(words, "b") == "b"
+    assert run(words, "a") == "a"
+    assert said.read_text().splitlines() == ["once"] * 2
+    assert run(words, "a") == "a"
+    assert said.read_text().splitlines() == ["once"] * 3
+    assert (run.count, len(logged)) == (3, 3)
+
+
+def test_a_command_that_was_started_ahead_fails_when_it_is_asked_for() -> None:
+    run = Runner()
+    run.ahead(("sh", "-c", "echo bad news >&2; exit 3"))
+    with pytest.raises(CommandError, match="exit status 3: bad news"):
+        run(("sh", "-c", "echo bad news >&2; exit 3"))
+
+
+def test_what_was_started_ahead_and_forgotten_is_ended_and_asked_anew(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    said.write_text("old")
+    run = Runner()
+    run.ahead(("cat", str(said)))
+    run.ahead(("sleep", "60"))
+    run.forget()
+    said.write_text("new")
+    assert run(("cat", str(said))) == "new"

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag import archive as archive_module
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.archive import check_name
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import Disk, Entry
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Limits, Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
@@ -150,6 +151,33 @@ def test_processed_is_capped_by_bytes_and_keeps_the_newest(store: Store, paths: 
         for old in paths.processed.iterdir():
             os.utime(old, (number, number))
     assert {path.name for path in paths.processed.iterdir()} == {"d2.gz"}
+
+
+def test_small_files_are_looked_at_only_once_in_a_while(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long-lived router is always at its cap: that must not cost each drop a look at all that is kept."""
+    looks = []
+    entries = Disk.entries
+
+    def count(disk: Disk, directory: Path) -> list[Entry]:
+        looks.append(directory)
+        return entries(disk, directory)
+
+    monkeypatch.setattr(Disk, "entries", count)
+    store = Store(paths, Limits(result_files=320, result_bytes=1 << 20))
+    for number in range(1000):
+        store.write_result(f"r{number}", {"rc": 0})
+        os.utime(paths.results / f"r{number}.json", (number, number))
+        assert len(list(paths.results.iterdir())) <= 320
+    assert {f"r{number}.json" for number in range(700, 1000)} <= {path.name for path in paths.results.iterdir()}
+    assert 10 < len(looks) < 200
+
+
+def test_a_large_file_is_weighed_at_once(paths: Paths) -> None:
+    store = Store(paths, Limits(result_files=640, result_bytes=100_000))
+    for number in range(5):
+        store.write_result(f"r{number}", {"reason": "x" * 40_000})
+        os.utime(paths.results / f"r{number}.json", (number, number))
+    assert {path.name for path in paths.results.iterdir()} == {"r3.json", "r4.json"}
 
 
 def test_failed_drops_go_with_their_reasons(store: Store, paths: Paths) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import merge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Agenda, Store
 from tests.unit.databag.stores import in_child, router
 from tests.unit.databag.support import rules
 
@@ -179,7 +179,7 @@ def test_note_adds_up_over_the_tasks_of_a_transaction(paths: Paths) -> None:
     second = Store(paths)
     second.resume(lease.id)
     second.note({"model": 0.25, "commit": 1.0}, 2)
-    noted = second.noted()
+    noted = second.lease()
     assert noted.phases == {"ingest": 0.5, "model": 0.5, "commit": 1.0}
     assert noted.commands == 5
 
@@ -190,3 +190,32 @@ def test_note_is_gone_with_the_transaction(paths: Paths) -> None:
     store.note({"ingest": 0.5}, 3)
     store.end()
     assert store.begin("second").phases == {}
+
+
+def test_the_agenda_goes_from_task_to_task_until_its_last_service(paths: Paths) -> None:
+    first = Store(paths)
+    lease = first.begin("playbook", Agenda(drops=("ips.json",), keep=False, started=1.5))
+    first.agree(replace(first.lease().agenda, services=("firewall", "dhcp_dns"), left=("firewall", "dhcp_dns")))
+    second = Store(paths)
+    second.resume(lease.id)
+    assert not second.applied("firewall")
+    third = Store(paths)
+    third.resume(lease.id)
+    assert third.applied("dhcp_dns")
+    assert not third.applied("dhcp_dns")
+    assert third.lease().agenda == Agenda(
+        drops=("ips.json",), keep=False, started=1.5, services=("firewall", "dhcp_dns"), left=()
+    )
+
+
+def test_a_service_that_was_not_planned_ends_nothing(paths: Paths) -> None:
+    """On the way back nothing is left: what is applied then must not put anything into force."""
+    store = Store(paths)
+    store.begin("playbook", Agenda(services=("firewall",)))
+    assert not store.applied("firewall")
+    assert not store.applied("metadata")
+
+
+def test_files_of_an_agenda_are_all_that_end_with_it() -> None:
+    assert Agenda(drops=("a", "b"), along=("c",), aggregate="VR-1.cfg").files == ("a", "b", "c", "VR-1.cfg")
+    assert Agenda().files == ()

@@ -1,0 +1,100 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import system
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import merge
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Agenda, Store
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import Call, VrError, run_commit
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._outcome import commit, give_up
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
+from tests.unit.databag.support import rules
+
+DROP = "firewall_rules.json"
+
+
+@pytest.fixture(name="store")
+def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(system, "LOG_FILE", str(tmp_path / "router.log"))
+    store = Store(Paths(tmp_path))
+    store.paths.inbox.mkdir(parents=True)
+    for name in (DROP, "other.json"):
+        (store.paths.inbox / name).write_text("{}")
+    return store
+
+
+def begin(store: Store, **about: object) -> str:
+    """Begin a transaction of one drop with a rule staged; return its id."""
+    agenda = Agenda(**{"drops": (DROP,), "started": time.time(), **about})
+    lease = store.begin("playbook", agenda)
+    store.stage(merge(store.load(), rules("firewallrules", {"id": 1})))
+    return lease.id
+
+
+def take(store: Store, transaction: str, reason: str | None = None) -> dict[str, object]:
+    """Run vr_commit in another process's place."""
+    parameters = {"transaction": transaction, "reason": reason}
+    return run_commit(Call(parameters, Renderer({}), store=Store(store.paths)))
+
+
+def test_commit_puts_into_force_archives_and_records_what_the_transaction_was_about(store: Store) -> None:
+    begin(store, services=("firewall",), pending=("eth3: no such NIC yet",), warnings=("a route",))
+    store.note({"ingest": 0.5}, 3)
+    assert commit(store) == ["firewallrules"]
+    record = store.read_result(DROP)
+    assert record is not None
+    assert (record["rc"], record["reason"], record["drops"], record["commands"]) == (0, None, 1, 3)
+    assert (record["changed"], record["pending"]) == (["firewall"], ["eth3: no such NIC yet"])
+    assert record["warnings"] == ["a route"]
+    assert record["phases"]["ingest"] == 0.5
+    assert "commit" in record["phases"]
+    assert store.already_processed(DROP)
+    assert "1" in Store(store.paths).load()["firewallrules"]
+
+
+def test_commit_keeps_no_copy_unless_it_is_told_to(store: Store) -> None:
+    begin(store, keep=False)
+    commit(store)
+    assert not (store.paths.inbox / DROP).exists()
+    assert not store.already_processed(DROP)
+
+
+def test_give_up_keeps_the_drop_with_a_reason_that_names_it(store: Store) -> None:
+    begin(store, services=("firewall",))
+    give_up(store, "nft said no")
+    record = store.read_result(DROP)
+    assert record is not None
+    assert (record["rc"], record["reason"], record["changed"]) == (1, f"{DROP}: nft said no", [])
+    assert (store.paths.failed / f"{DROP}.reason").read_text() == f"{DROP}: nft said no\n"
+    assert "firewallrules" not in Store(store.paths).load()
+
+
+def test_give_up_judges_nobody_when_drops_were_taken_along(store: Store) -> None:
+    """Each is converged alone after that, and finds itself where it was."""
+    begin(store, along=("other.json",))
+    give_up(store, "nft said no")
+    assert store.read_result(DROP) is None
+    assert {path.name for path in store.paths.inbox.iterdir()} >= {DROP, "other.json"}
+    store.begin("the next one", wait=0)
+
+
+def test_vr_commit_puts_nothing_into_force_that_is_not_applied(store: Store) -> None:
+    transaction = begin(store, services=("firewall", "dhcp_dns"), left=("dhcp_dns",))
+    with pytest.raises(VrError, match="left to apply are: dhcp_dns"):
+        take(store, transaction)
+    assert "firewallrules" not in Store(store.paths).load()
+    assert take(store, transaction, "it was refused") == {"changed": False, "databags": []}
+    assert (store.paths.failed / DROP).exists()
+
+
+def test_vr_commit_ends_a_transaction_with_nothing_left(store: Store) -> None:
+    transaction = begin(store, services=("firewall",))
+    assert take(store, transaction) == {"changed": True, "databags": ["firewallrules"]}
+    with pytest.raises(VrError, match="no longer ours"):
+        take(store, transaction)
