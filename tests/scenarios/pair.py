@@ -191,8 +191,15 @@ class Pair:
 
     def cable(self, router: Router, nic: str, *, plugged: bool) -> None:
         """Cut a cable, or put it back: the NIC stays and loses its carrier."""
-        port = f"{self.lab.port_number(router.name, nic)}.{nic}"
-        run("ip", "-n", self.lab.bridges, "link", "set", port, "up" if plugged else "down")
+        run("ip", "-n", self.lab.bridges, "link", "set", self._port(router, nic), "up" if plugged else "down")
+
+    def plug_again(self, router: Router, nic: str, seconds: float) -> None:
+        """Cut a cable for a moment that does not depend on how fast the tests run."""
+        link = f"ip link set {self._port(router, nic)}"
+        run("ip", "netns", "exec", self.lab.bridges, "sh", "-c", f"{link} down; sleep {seconds:g}; {link} up")
+
+    def _port(self, router: Router, nic: str) -> str:
+        return f"{self.lab.port_number(router.name, nic)}.{nic}"
 
     @contextmanager
     def partition(self, loss: float = 1.0, *, silent: Iterable[str] = tuple(OWN)) -> Iterator[None]:
