@@ -131,7 +131,6 @@ def _load_ruleset(step: LoadRuleset, system_: System) -> None:
             raise
         system_.run.log(f"table inet {step.table} could not be changed, load it as a whole: {error}")
         listing = _nft(step, (whole,), system_)
-    system_.loaded[step.table] = listing
     digests = {"loaded_digest": tables.digest(step.text), "listed_digest": tables.listed_digest(listing)}
     files.replace(File(str(firewall.digest_file(step.table)), json.dumps(digests), mode=0o600))
 
@@ -140,6 +139,7 @@ def _nft(step: LoadRuleset, parts: Iterable[str], system_: System) -> str:
     """Load the parts that say something, each in one transaction, and return what the kernel lists then."""
     for part in filter(None, parts):
         system_.run(("nft", "--file", "-"), stdin=part)
+        system_.transactions.own += 1
     listing = firewall.list_table(system_, step.table)
     tables.must_hold(listing, step.text, step.table)
     return listing

@@ -31,6 +31,20 @@ _PATIENCE = 5.0
 """Seconds; the kernel answers before the request returns."""
 
 
+class Transactions:
+    """Tell whether nobody else has made a transaction since this process first asked; ``own`` counts its own."""
+
+    def __init__(self) -> None:
+        self.own = 0
+        self._first: int | None = None
+
+    def alone(self, count: int) -> bool:
+        """Tell it from the kernel's count."""
+        if self._first is None:
+            self._first = count - self.own
+        return count == self._first + self.own
+
+
 def current() -> int:
     """Return the count of transactions of this network namespace; OSError when the kernel does not tell."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as kernel:

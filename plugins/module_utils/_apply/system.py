@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network, redundancy, units
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.generation import Transactions
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router, VrrpState
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
@@ -41,8 +42,7 @@ class System:
     render: Renderer
     run: Runner = field(default_factory=lambda: Runner(log=write_log))
     phases: Phases = field(default_factory=Phases)
-    loaded: dict[str, str] = field(default_factory=dict, init=False)
-    """What the kernel listed of a table right after it was loaded here, until a plan has looked at it."""
+    transactions: Transactions = field(default_factory=Transactions, init=False)
     _made: dict[str, tuple[Router, Any]] = field(default_factory=dict, init=False)
 
     @cached_property

@@ -206,19 +206,6 @@ def test_apply_does_not_try_again_what_is_no_refusal_of_a_change(step: LoadRules
     assert fed(commands) == [first]
 
 
-def test_a_loaded_ruleset_is_listed_once_and_looked_at_again_by_every_later_plan() -> None:
-    """Verifying judges the listing that was read right after the load; drift is still seen (B3)."""
-    commands = Commands(answers={"nft --stateless list": LISTED})
-    router = system(commands)
-    execute.apply([LOAD], router)
-    listings = []
-    for _plan in range(2):
-        found = firewall.live_table(router, "cloudstack")
-        listings.append(commands.lines.count("nft --stateless list table inet cloudstack"))
-        assert found.listed_digest == tables.listed_digest(LISTED)
-    assert listings == [1, 2]
-
-
 def test_a_ruleset_is_saved_after_nft_has_taken_it() -> None:
     """What the boot unit loads is never a text that nft refuses."""
     commands = Commands(failing={"nft --stateless list": "No such file or directory"})

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import generation
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import execute, generation
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import LoadRuleset
 from tests.unit.apply.namespace import Namespace, namespace, needs_root
-from tests.unit.apply.test_execute import Commands, system
+from tests.unit.apply.test_execute import LOAD, Commands, system
 from tests.unit.plan.samples import isolated
 
 LISTED = "table inet cloudstack {\n}\n"
@@ -112,3 +112,32 @@ def test_rules_that_differ_are_loaded_whatever_the_count_is(kernel: list[int]) -
     steps = firewall.plan(router, isolated(), isolated())
     assert [step.table for step in steps if isinstance(step, LoadRuleset)] == ["cloudstack"]
     assert listings(commands) == 3
+
+
+@pytest.mark.parametrize(("others", "listed", "kept"), [(0, 0, True), (1, 2, False)])
+def test_what_this_process_has_loaded_is_listed_again_only_if_somebody_came_between(
+    kernel: list[int], *, others: int, listed: int, kept: bool
+) -> None:
+    """B3: the load has read back and counted what it left, and each of its parts is one transaction."""
+    router, commands = settled()
+    firewall.digest_file("cloudstack").write_text(remembering("another text"))
+    loads = [step for step in firewall.plan(router, isolated(), isolated()) if isinstance(step, LoadRuleset)]
+    assert [step.table for step in loads] == ["cloudstack"]
+    router.transactions.own += 2
+    kernel.append(kernel[-1] + 2 + others)
+    text = loads[0].text
+    firewall.digest_file("cloudstack").write_text(remembering(text))
+    before = listings(commands)
+    steps = firewall.plan(router, isolated(), isolated())
+    assert not any(isinstance(step, LoadRuleset) for step in steps)
+    assert listings(commands) - before == listed
+    assert (generation.remembered() == kernel[-1]) is kept
+
+
+def test_each_part_of_a_load_counts_as_a_transaction(kernel: list[int]) -> None:
+    router, _commands = settled()
+    assert router.transactions.alone(kernel[-1])
+    execute.apply([LOAD], router)
+    assert router.transactions.own == 1
+    assert not router.transactions.alone(kernel[-1])
+    assert router.transactions.alone(kernel[-1] + 1)

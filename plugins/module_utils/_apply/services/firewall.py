@@ -25,16 +25,17 @@ def plan(system: System, router: Router, committed: Router) -> list[Step]:
     rules, wanted = system.once("firewall", router, lambda: tables.wanted(router, system.render))
     present = observe(system, wanted)
     steps: list[Step] = []
-    just_loaded, count = bool(system.loaded), generation.current()
-    untouched = count == generation.remembered()
+    count, kept = generation.current(), generation.remembered()
+    alone = system.transactions.alone(count)
+    # What this process has loaded was read back and counted then.
+    as_known = count == kept or (alone and system.transactions.own > 0)
     for name, file in zip(tables.TABLES, wanted.files, strict=True):
-        if untouched and remembered(name)["loaded_digest"] == tables.digest(file.content):
+        if as_known and remembered(name)["loaded_digest"] == tables.digest(file.content):
             continue
         saved = present.files.get(file.path)
         live = live_table(system, name)
         steps += tables.compare(name, file.content, saved.content if saved else None, live, rules)
-    if not steps and not untouched and not just_loaded:
-        # What was just loaded was listed before the count was asked for: somebody may have come between.
+    if not steps and alone and count != kept:
         generation.remember(count)
     steps += compare(wanted, present)
     if conntrack.narrowed(committed, router):
@@ -43,9 +44,9 @@ def plan(system: System, router: Router, committed: Router) -> list[Step]:
 
 
 def live_table(system: System, name: str) -> tables.LiveTable:
-    """Return what the kernel has of a table; right after a load that is what the load has read back."""
+    """Return what the kernel has of a table."""
     try:
-        listing = system.loaded.pop(name, None) or list_table(system, name)
+        listing = list_table(system, name)
     except CommandError as error:
         if "No such file or directory" not in error.output:
             raise
