@@ -204,6 +204,7 @@ def _join(call: Call) -> str:
         aggregate=os.path.basename(aggregate) if aggregate else None,
         keep=params["keep"],
         started=time.time(),
+        begun=time.monotonic(),
     )
     return store.begin("playbook", agenda, pid=call.owner_pid).id
 

@@ -56,7 +56,7 @@ def _record(store: Store, phases: Phases, reason: str | None) -> None:
     record = {
         "rc": 0 if reason is None else 1,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(agenda.started)),
-        "duration": round(time.time() - agenda.started, 3),
+        "duration": round(time.monotonic() - agenda.begun, 3),
         "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
         "commands": lease.commands,
         "drops": len(agenda.files),

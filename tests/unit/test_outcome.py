@@ -31,7 +31,7 @@ def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def begin(store: Store, **about: object) -> str:
     """Begin a transaction of one drop with a rule staged; return its id."""
-    agenda = Agenda(**{"drops": (DROP,), "started": time.time(), **about})
+    agenda = Agenda(**{"drops": (DROP,), "started": time.time(), "begun": time.monotonic(), **about})
     lease = store.begin("playbook", agenda)
     store.stage(merge(store.load(), rules("firewallrules", {"id": 1})))
     return lease.id
@@ -56,6 +56,16 @@ def test_commit_puts_into_force_archives_and_records_what_the_transaction_was_ab
     assert "commit" in record["phases"]
     assert store.already_processed(DROP)
     assert "1" in Store(store.paths).load()["firewallrules"]
+
+
+def test_a_record_says_how_long_it_took_whatever_the_clock_says(store: Store) -> None:
+    """The clock was set to a year later, and back, while the converge ran."""
+    for number, year in enumerate((-31_536_000, 31_536_000)):
+        begin(store, drops=(), started=time.time() + year, begun=time.monotonic() - 2)
+        commit(store)
+        record = store.read_result("converge")
+        assert record is not None, number
+        assert 2 <= record["duration"] < 60
 
 
 def test_commit_keeps_no_copy_unless_it_is_told_to(store: Store) -> None:

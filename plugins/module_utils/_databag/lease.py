@@ -31,8 +31,9 @@ class Agenda:
     """Say what a transaction takes in, and what it has still to do.
 
     ``drops``, ``along`` and ``aggregate`` are files of the inbox; ``keep`` says whether a copy of them is kept.
-    ``started`` is in seconds since the epoch. ``services`` are those that differ; ``left`` are those of them that are
-    not applied yet, and none on the way back. ``pending`` and ``warnings`` are for the record.
+    It began at ``started``, in seconds since the epoch, and at ``begun``, in seconds of CLOCK_MONOTONIC, which no
+    change of the time of day moves. ``services`` are those that differ; ``left`` are those of them that are not
+    applied yet, and none on the way back. ``pending`` and ``warnings`` are for the record.
     """
 
     drops: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Agenda:
     aggregate: str | None = None
     keep: bool = True
     started: float = 0.0
+    begun: float = 0.0
     services: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
