@@ -7,7 +7,7 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError, Runner
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import VrrpState
@@ -26,9 +26,10 @@ TRANSITION_LIMIT = 5.0
 """How long a transition is waited for, in seconds; the next transition does not wait longer either."""
 
 
-def read_state(path: str = STATE_FILE, lock: str = TRANSITION_LOCK) -> VrrpState:
+def read_state(log: Callable[[str], None], path: str = STATE_FILE, lock: str = TRANSITION_LOCK) -> VrrpState:
     """Return the state that the last transition left, at its end; anything but one of its words counts as unknown."""
-    _await_transition(lock)
+    if not _transition_ends(lock):
+        log(f"a transition has not ended within {TRANSITION_LIMIT:.0f} s: go by the state that it has written")
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             word = file.read().strip()
@@ -37,7 +38,7 @@ def read_state(path: str = STATE_FILE, lock: str = TRANSITION_LOCK) -> VrrpState
     return VrrpState(word) if word in VrrpState.__members__ else VrrpState.UNKNOWN
 
 
-def _await_transition(lock: str) -> None:
+def _transition_ends(lock: str) -> bool:
     """Wait until no transition is under way: what it changes at that moment would be planned for, and be gone."""
     end = time.monotonic() + TRANSITION_LIMIT
     try:
@@ -48,9 +49,10 @@ def _await_transition(lock: str) -> None:
                 except BlockingIOError:
                     time.sleep(0.01)
                 else:
-                    return
+                    return True
     except FileNotFoundError:
-        return
+        return True
+    return False
 
 
 def await_release(addresses: Iterable[tuple[str, str]], run: Runner) -> None:

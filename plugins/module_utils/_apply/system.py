@@ -65,7 +65,7 @@ class System:
     @property
     def vrrp_state(self) -> VrrpState:
         """Return what VRRP has made of the router by now; nothing is known before keepalived's first word."""
-        return redundancy.read_state()
+        return redundancy.read_state(self.run.log)
 
     def once(self, name: str, router: Router, make: Callable[[], Made]) -> Made:
         """Return what a service of that name makes from a router, made once: verifying plans the same router again."""

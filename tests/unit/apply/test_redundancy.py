@@ -22,17 +22,17 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 @pytest.mark.parametrize("state", list(VrrpState))
 def test_state_is_read_as_the_transition_wrote_it(tmp_path: Path, state: VrrpState) -> None:
     (tmp_path / "state").write_text(f"{state.value}\n")
-    assert read_state(str(tmp_path / "state")) is state
+    assert read_state(print, str(tmp_path / "state")) is state
 
 
 @pytest.mark.parametrize("content", ["", "MASTER\n", "primary\n", "\xff"])
 def test_anything_else_is_unknown(tmp_path: Path, content: str) -> None:
     (tmp_path / "state").write_bytes(content.encode("latin-1"))
-    assert read_state(str(tmp_path / "state")) is VrrpState.UNKNOWN
+    assert read_state(print, str(tmp_path / "state")) is VrrpState.UNKNOWN
 
 
 def test_before_the_first_election_nothing_is_known(tmp_path: Path) -> None:
-    assert read_state(str(tmp_path / "state")) is VrrpState.UNKNOWN
+    assert read_state(print, str(tmp_path / "state")) is VrrpState.UNKNOWN
 
 
 def test_a_transition_under_way_is_waited_for(tmp_path: Path) -> None:
@@ -43,15 +43,16 @@ def test_a_transition_under_way_is_waited_for(tmp_path: Path) -> None:
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as transition:
         assert transition.stdout is not None
         assert transition.stdout.readline() == "held\n"
-        assert read_state(str(state), str(lock)) is VrrpState.BACKUP
+        assert read_state(print, str(state), str(lock)) is VrrpState.BACKUP
 
 
 def test_a_transition_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redundancy, "TRANSITION_LIMIT", 0.05)
-    lock = tmp_path / "lock"
+    lock, said = tmp_path / "lock", list[str]()
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert read_state(str(tmp_path / "state"), str(lock)) is VrrpState.UNKNOWN
+        assert read_state(said.append, str(tmp_path / "state"), str(lock)) is VrrpState.UNKNOWN
+    assert "has not ended" in said[0]
 
 
 class Addresses:
