@@ -129,6 +129,22 @@ def test_a_changed_collection_is_taken_up(router: Router) -> None:
     assert pid(router) != parent
 
 
+def test_a_router_that_cannot_be_planned_has_a_parent_all_the_same(router: Router) -> None:
+    """It tells why when a drop comes, and takes drops as soon as the databag is right again."""
+    path = "/etc/cloudstack/ips.json"
+    good = router.read(path)
+    router.put(path, "{", 0o600)
+    router.exec("systemctl", "restart", UNIT)
+    parent = pid(router)
+    assert "no rehearsal: VrError: /etc/cloudstack/ips.json: damaged databag" in router.facts.journal("--unit", UNIT)
+    answer = router.drop(drops.name("vm_dhcp_entry.json"), drops.dhcp_entry(40), check=False)
+    router.put(path, good, 0o600)
+    assert answer.returncode == 1
+    assert "/etc/cloudstack/ips.json: damaged databag" in answer.stderr
+    router.drop(drops.name("vm_dhcp_entry.json"), drops.dhcp_entry(40))
+    assert pid(router) == parent
+
+
 def test_killing_the_converge_at_any_time_loses_nothing(router: Router) -> None:
     """The child is killed at ten instants; the drop is taken by the cold run, whole."""
     for number in range(10):
