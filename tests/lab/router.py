@@ -103,6 +103,12 @@ class Router:
         self.lab.podman.run("kill", "--signal", "KILL", self.container)
         self.lab.podman.run("wait", self.container)
 
+    def destroy(self) -> None:
+        """Remove the router with all it has written, on or off; the lab forgets it."""
+        self.close()
+        self.lab.podman.run("rm", "--force", "--time", "0", "--volumes", self.container)
+        del self.lab.routers[self.name]
+
     def reboot(self, timeout: float = 60) -> None:
         """Shut down, start, plug the same NICs, and wait for the boot: no management server is asked."""
         self.stop()

@@ -8,7 +8,7 @@ Both routers have the same MAC on the first public NIC and different ones on the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,9 @@ from tests.lab.router import Router
 from tests.scenarios.networks import INTERNET, PublicSubnet, gateway
 
 GATEWAY = "10.1.1.1"
-OWN = {"r1": "10.1.1.84", "r2": "10.1.1.85"}
+OWN = {"r1": "10.1.1.84", "r2": "10.1.1.85", "r3": "10.1.1.86"}
+FIRST = ("r1", "r2")
+"""The pair at the beginning; the other one is there to replace one of them."""
 SOURCE_NAT, STATIC, FAR = "192.0.2.10", "192.0.2.11", "198.51.100.20"
 """The address of source NAT and of the forward to `web`, that of static NAT to `db`, and the one to `far`."""
 VMS = {"web": "10.1.1.11", "db": "10.1.1.12", "far": "10.1.1.13"}
@@ -34,7 +36,7 @@ SERVED = 7000
 
 
 def cmdline(name: str, interval: float) -> str:
-    """Return the boot arguments of one of the two, in the management server's order, with its wrong last state."""
+    """Return the boot arguments of one of the routers, in the management server's order, with its wrong last state."""
     number = name[-1]
     return (
         f" template=domP name=r-10{number}-VM eth2ip={SOURCE_NAT} eth2mask=255.255.255.0 gateway=192.0.2.1"
@@ -142,8 +144,8 @@ class Pair:
 
     lab: Lab
     interval: float
-    routers: Mapping[str, Router]
-    vms: Mapping[str, Host]
+    routers: dict[str, Router]
+    vms: dict[str, Host]
     internet: Host
     cut: set[tuple[str, str]] = field(default_factory=set)
 
@@ -187,6 +189,11 @@ class Pair:
         """Return the routers whose link of this name is up."""
         return [n for n, router in self.routers.items() if is_on(router) and is_up(router, nic)]
 
+    def remove(self, router: Router) -> None:
+        """Destroy one of the two as it is."""
+        router.destroy()
+        del self.routers[router.name]
+
     # What can happen
 
     def cable(self, router: Router, nic: str, *, plugged: bool) -> None:
@@ -202,7 +209,7 @@ class Pair:
         return f"{self.lab.port_number(router.name, nic)}.{nic}"
 
     @contextmanager
-    def partition(self, loss: float = 1.0, *, silent: Iterable[str] = tuple(OWN)) -> Iterator[None]:
+    def partition(self, loss: float = 1.0, *, silent: Iterable[str] = FIRST) -> Iterator[None]:
         """Lose a share of what routers say to each other on the VRRP link, by default both; VMs are not affected."""
         names = tuple(silent)
         rule = f"numgen random mod 1000 < {round(loss * 1000)} " if loss < 1 else ""
@@ -248,7 +255,7 @@ def make(lab: Lab, interval: float = 1.0, *, start: bool = True) -> Pair:
     for number, subnet in enumerate(SUBNETS, start=1):
         internet.add_route(subnet.network, f"203.0.113.{240 + number}")
     vms = {vm: lab.host(vm, "guest", f"{ip}/24", gateway=GATEWAY, mac=vm_mac(vm)) for vm, ip in VMS.items()}
-    routers = {name: lab.router(name, cmdline(name, interval), nics(lab, name), start=start) for name in OWN}
+    routers = {name: lab.router(name, cmdline(name, interval), nics(lab, name), start=start) for name in FIRST}
     for host in (internet, *vms.values()):
         host.probe.serve(tcp=[SERVED])
     return Pair(lab, interval, routers, vms, internet)
@@ -260,7 +267,7 @@ def attached(name: str) -> Iterator[Pair]:
     lab = Lab.attach(name)
     outer = ("internet", "gateway1", "gateway2", "site")
     vms = {part: host for part, host in lab.hosts.items() if part not in outer}
-    pair = Pair(lab, 1.0, lab.routers, vms, lab.hosts["internet"])
+    pair = Pair(lab, 1.0, dict(lab.routers), vms, lab.hosts["internet"])
     try:
         pair.settle()
         yield pair
@@ -289,13 +296,28 @@ def running(name: str, interval: float = 1.0) -> Iterator[Pair]:
 
 def configure(pair: Pair) -> None:
     """Send all drops, to each router one after the other."""
-
-    def send(name: str) -> None:
-        for drop, body in drops(name):
-            pair.routers[name].drop(drop, body)
-
     with ThreadPoolExecutor() as pool:
-        list(pool.map(send, pair.routers))
+        list(pool.map(send_all, pair.routers.values()))
+
+
+def send_all(router: Router) -> None:
+    """Send a router all its drops."""
+    for drop, body in drops(router.name):
+        router.drop(drop, body)
+
+
+def add(pair: Pair, name: str) -> Router:
+    """Make one more router for the pair, which has lost one; it boots and gets all drops."""
+    router = pair.lab.router(name, cmdline(name, pair.interval), nics(pair.lab, name))
+    pair.routers[name] = router
+    router.wait_boot()
+    send_all(router)
+    return router
+
+
+def known(router: Router) -> int:
+    """Return how many established connections a router knows from the other one."""
+    return router.exec("conntrackd", "-e").stdout.count("ESTABLISHED")
 
 
 def transitions(router: Router) -> int:

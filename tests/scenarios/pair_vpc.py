@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.lab.lab import Lab
+from tests.lab.router import Router
 from tests.scenarios.networks import INTERNET, PublicSubnet, gateway
-from tests.scenarios.pair import Pair
+from tests.scenarios.pair import FIRST, Pair
 
 PUBLIC = PublicSubnet("eth1", "1e:00:2d:00:00:32", "192.0.2.1/24")
 SOURCE_NAT = "192.0.2.50"
 PRIVATE = PublicSubnet("eth5", "02:00:55:00:00:05", "172.20.0.1/24")
-OWN = {"r1": 84, "r2": 85}
+OWN = {"r1": 84, "r2": 85, "r3": 86}
 TIERS = {1: "eth2", 2: "eth3", 3: "eth4"}
 """Number of a tier to the NIC it is plugged as; tier 3 comes last and has the lowest network id."""
 IDS = {1: 2041, 2: 2042, 3: 2030}
@@ -118,8 +119,11 @@ def make(lab: Lab) -> Pair:
     internet.add_route(PUBLIC.network, "203.0.113.241")
     lab.host("site", PRIVATE.nic, PRIVATE.gateway)
     vms = {f"vm{t}": lab.host(f"vm{t}", f"tier{t}", f"10.2.{t}.11/24", gateway=f"10.2.{t}.1") for t in TIERS}
-    nics = {subnet.nic: (subnet.nic, subnet.mac) for subnet in (PUBLIC, PRIVATE)}
-    routers = {
-        name: lab.router(name, cmdline(name), {"eth0": ("control", lab.mac(f"{name}.control")), **nics}) for name in OWN
-    }
+    routers = {name: router(lab, name) for name in FIRST}
     return Pair(lab, 1.0, routers, vms, internet)
+
+
+def router(lab: Lab, name: str) -> Router:
+    """Make one of the routers, which boots without any tier."""
+    outer = {subnet.nic: (subnet.nic, subnet.mac) for subnet in (PUBLIC, PRIVATE)}
+    return lab.router(name, cmdline(name), {"eth0": ("control", lab.mac(f"{name}.control")), **outer})

@@ -1,6 +1,9 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What VMs ask a redundant pair for: addresses, names, metadata and passwords; and what its daemons write down."""
+"""What VMs ask a redundant pair for: addresses, names, metadata and passwords; and what its daemons write down.
+
+At the end its routers are upgraded and replaced.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,13 @@ from tests.scenarios.drops import named
 from tests.scenarios.networks import INTERNET
 from tests.scenarios.pair import GATEWAY, OWN, SERVED, VMS, Pair, status
 from tests.scenarios.pair_failures import hand_over
+from tests.scenarios.pair_traffic import traffic
+from tests.scenarios.pair_upgrade import upgrade
 from tests.scenarios.shared import data, password
 
 WAITING = "/var/lib/cloudstack-passwords/waiting"
 VM = "web"
+CONNECTIONS = 60
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +136,35 @@ def test_a_router_that_was_down_hears_of_it_later(pair: Pair) -> None:
     pair.backup.exec("systemctl", "start", "cloudstack-passwords")
     pair.primary.exec("systemctl", "restart", "cloudstack-passwords")
     wait_for(lambda: waits(pair) == [], 5, "the news told again")
+
+
+def test_an_upgrade_is_no_election(pair: Pair) -> None:
+    pair.settle()
+    with traffic(pair, CONNECTIONS) as report:
+        upgrade(pair)
+    assert report.broken == ()
+    assert report.lost == 0
+
+
+def test_a_new_router_knows_what_the_old_ones_did(pair: Pair) -> None:
+    """C17: as a network is restarted, the backup is replaced first; the old primary then goes without a word."""
+    pair.settle()
+    old, vm = pair.primary, pair.vms[VM]
+    with traffic(pair, CONNECTIONS) as report:
+        backup = pair.backup
+        backup.stop()
+        pair.remove(backup)
+        new = pairs.add(pair, "r3")
+        pair.settle()
+        assert pair.primary is old
+        store(pair, 902, "third")
+        assert ask(vm, GATEWAY, "send_my_password") == "third"
+        assert ask(vm, GATEWAY, "saved_password") == "saved_password"
+        wait_for(lambda: waits(pair) == [], 5, "the news of a consumed password")
+        wait_for(lambda: pairs.known(new) >= CONNECTIONS, 10, "the connections on the new router")
+        pair.remove(old)
+        wait_for(lambda: status(new) == "PRIMARY", pair.bound + 5, "the new router primary")
+        wait_for(lambda: ask(vm, GATEWAY, "send_my_password") == "saved_password", 15, "its answer")
+    assert report.broken == ()
+    (answer,) = renew(vm)
+    assert (answer["kind"], answer["address"], answer["server"]) == ("ack", VMS[VM], [GATEWAY])

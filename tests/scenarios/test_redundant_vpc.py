@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.probes import PingStream, icmp_ping
+from tests.lab.probes import PingStream, TcpStream, icmp_ping
 from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios import pair_vpc, states
 from tests.scenarios.networks import INTERNET
-from tests.scenarios.pair import Pair, is_up, started, status, transitions
+from tests.scenarios.pair import SERVED, Pair, is_up, known, started, status, transitions
 from tests.scenarios.pair_failures import cut
+from tests.scenarios.pair_upgrade import upgrade
 from tests.scenarios.pair_vpc import IDS, OWN, TIERS, mac, tier_drop, tier_drops
 
 pytestmark = pytest.mark.timed
@@ -34,11 +35,16 @@ def send(router: Router, drop: str, body: dict[str, Any]) -> None:
 
 def add_tier(pair: Pair, tier: int, pause: float = 0.0) -> None:
     """Plug a tier into both routers, one after the other, as the management server does."""
-    for name, router in pair.routers.items():
-        router.plug(TIERS[tier], f"tier{tier}", mac(name, tier))
-        for drop, body in tier_drops(name, tier):
-            send(router, drop, body)
+    for router in pair.routers.values():
+        plug_tier(router, tier)
         time.sleep(pause)
+
+
+def plug_tier(router: Router, tier: int) -> None:
+    """Plug a tier into a router, and send what belongs to it."""
+    router.plug(TIERS[tier], f"tier{tier}", mac(router.name, tier))
+    for drop, body in tier_drops(router.name, tier):
+        send(router, drop, body)
 
 
 def remove_tier(pair: Pair, tier: int, pause: float = 0.0) -> None:
@@ -144,6 +150,39 @@ def test_a_tier_that_lost_its_cable_is_a_reason_to_give_way(pair: Pair) -> None:
             time.sleep(1)
         pair.settle()
     assert stream.longest_gap < pair.interval, "it gave way, which takes no election"
+    assert pair.primary is new
+
+
+def test_an_upgrade_is_no_election(pair: Pair) -> None:
+    pair.settle()
+    with PingStream(pair.vms["vm1"], INTERNET) as stream:
+        upgrade(pair)
+    assert stream.lost == 0
+
+
+def test_a_new_router_knows_the_connections_of_the_old_ones(pair: Pair) -> None:
+    """C17: the backup goes first; its successor has no tier before the management server plugs one in."""
+    pair.settle()
+    old, backup = pair.primary, pair.backup
+    pair.internet.probe.serve(tcp=[SERVED])
+    with TcpStream(pair.vms["vm1"], INTERNET, SERVED) as out, TcpStream(pair.vms["vm2"], INTERNET, SERVED) as other:
+        pair.remove(backup)
+        new = pair.routers["r3"] = pair_vpc.router(pair.lab, "r3")
+        new.wait_boot()
+        for drop, body in pair_vpc.addresses():
+            new.drop(drop, body)
+        for tier in (1, 2):
+            plug_tier(new, tier)
+        pair.settle()
+        assert pair.primary is old
+        wait_for(lambda: known(new) >= 2, 10, "the connections on the new router")
+        old.exec("systemctl", "stop", "keepalived")
+        wait_for(lambda: status(new) == "PRIMARY", 5, "handover")
+        time.sleep(1)
+    old.exec("systemctl", "start", "keepalived")
+    assert (out.error, other.error) == ("", "")
+    assert out.lost == other.lost == 0
+    pair.settle()
     assert pair.primary is new
 
 

@@ -1,0 +1,47 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The upgrade of a pair at work, from a release that advertised once in an interval."""
+
+from __future__ import annotations
+
+import re
+
+from tests.lab.router import Router
+from tests.scenarios.pair import Pair, elections, started
+
+KEEPALIVED = "/etc/keepalived/keepalived.conf"
+COLLECTION = "/usr/share/ansible/collections/ansible_collections"
+
+
+def upgrade(pair: Pair) -> None:
+    """Give both routers the configuration of before and then that of this release: no election, no restart (C5).
+
+    A backup counts in the primary's intervals, so it is never the one that is content with fewer of shorter ones.
+    """
+    order = (pair.backup, pair.primary)
+    before = [(elections(router), started(router, "keepalived")) for router in order]
+    for router in reversed(order):
+        _reload_as_before(router, pair.interval)
+        pair.settle()
+    for router in order:
+        _install_again(router)
+        pair.settle()
+    assert before == [(elections(router), started(router, "keepalived")) for router in order]
+
+
+def _reload_as_before(router: Router, interval: float) -> None:
+    """Have keepalived advertise once in an interval, and wait for three of them (the default)."""
+    once = rf"\g<1>advert_int {interval:g}"
+    text, count = re.subn(
+        r"^( *)advert_int .*\n *down_timer_adverts .*$", once, router.read(KEEPALIVED), flags=re.MULTILINE
+    )
+    assert count == 1
+    router.put(KEEPALIVED, text)
+    router.exec("systemctl", "reload", "keepalived")
+
+
+def _install_again(router: Router) -> None:
+    """Make all files of the collection new, and converge."""
+    router.shell(f"find {COLLECTION} -type f -exec touch {{}} +")
+    assert "redundancy" in router.command("configure.py").stdout
+    assert "down_timer_adverts" in router.read(KEEPALIVED)
