@@ -86,6 +86,8 @@ def refusals(router: Router, mutator: Mutator, count: int) -> Iterator[Tally]:
 
 def _judge(tally: Tally, answer: Answer, name: str, expected: str) -> None:
     tally.sent += 1
+    # What is found in the databags names the kind of drop alone; the router names the file before it.
+    expected = expected if expected.startswith(name) else f"{name}: {expected}"
     if answer.returncode == 0:
         tally.wrongly_taken += 1
         tally.problems.append(f"{name}: taken: {expected}")
