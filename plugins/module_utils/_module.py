@@ -53,9 +53,9 @@ PLAN_SPEC: dict[str, Any] = {
     "keep": {"type": "bool", "default": True},
     "state": {"type": "str", "choices": ["staged", "committed"], "default": "staged"},
 }
-COMMIT_SPEC: dict[str, Any] = {
+REFUSE_SPEC: dict[str, Any] = {
     "transaction": {"type": "str", "required": True},
-    "reason": {"type": "str"},
+    "reason": {"type": "str", "required": True},
 }
 
 
@@ -107,25 +107,27 @@ def run_service(name: str, call: Call) -> dict[str, Any]:
 
     The last service that a transaction has to apply puts the databags into force: a task more would cost a fork.
     """
-    with _as_vr_error(), _transaction(call):
+    with _as_vr_error(), _transaction(call) as agenda:
         system = call.system()
         try:
-            steps = _converge(name, call, system)
+            steps = _converge(name, call, system, checked=name in agenda.left)
         finally:
+            system.run.forget()
             if not call.check_mode:
                 _note(call, system)
-        if call.params.get("transaction") and not call.check_mode and call.store.applied(name):
+        if agenda.left and call.store.applied(name):
             commit(call.store)
     if steps and not call.check_mode:
         write_log(f"{name}: {len(steps)} steps, {system.run.count} commands: {call.phases}")
     return _result({name: steps}, call.diff) | {"phases": call.phases.of(name), "commands": system.run.count}
 
 
-def _converge(name: str, call: Call, system: System) -> tuple[Step, ...]:
-    """Plan or converge a service; once more when VRRP changed what the router must be meanwhile."""
+def _converge(name: str, call: Call, system: System, *, checked: bool) -> tuple[Step, ...]:
+    """Plan or converge a service; once more when VRRP changed what the router must be meanwhile.
+
+    The databags are `checked` when the task that planned has read the same files, in this transaction.
+    """
     step = converge.plan if call.check_mode else converge.converge
-    # The task that planned has read the same files, in this transaction.
-    checked = bool(call.params.get("transaction"))
     for _change in range(MAX_TRANSITIONS):
         state = system.vrrp_state
         system.read_ahead(links=name == "interfaces", services=name not in ("interfaces", "firewall"))
@@ -141,23 +143,22 @@ def _converge(name: str, call: Call, system: System) -> tuple[Step, ...]:
         else:
             if system.vrrp_state is state or not router.settings.redundant:
                 return steps
-        system.forget()
+        system.start_over()
     raise VrError(f"{name}: this router changed between primary and backup {MAX_TRANSITIONS} times meanwhile")
 
 
 @contextmanager
-def _transaction(call: Call) -> Iterator[None]:
-    """Join the play's transaction, or hold one of its own when the module is called by itself."""
+def _transaction(call: Call) -> Iterator[Agenda]:
+    """Join the play's transaction, or hold one of its own when the module is called by itself; yield its agenda."""
     given = call.params.get("transaction")
     if call.check_mode:
-        yield
+        yield Agenda()
     elif given:
-        call.store.resume(given)
-        yield
+        yield call.store.resume(given).agenda
     else:
         call.store.begin("module", pid=call.owner_pid)
         try:
-            yield
+            yield Agenda()
         finally:
             call.store.end()
 
@@ -198,20 +199,17 @@ def _join(call: Call) -> str:
         store.agree(replace(lease.agenda, left=()))
         store.discard()
         return str(given)
-    aggregate = params["aggregate"]
-    agenda = Agenda(
-        drops=tuple(expected_drops(store, params["drops"])),
-        aggregate=os.path.basename(aggregate) if aggregate else None,
-        keep=params["keep"],
-        started=time.time(),
-        begun=time.monotonic(),
-    )
-    return store.begin("playbook", agenda, pid=call.owner_pid).id
+    aggregate = os.path.basename(params["aggregate"]) if params["aggregate"] else None
+    agenda = Agenda(aggregate=aggregate, keep=params["keep"], started=time.time(), begun=time.monotonic())
+    lease = store.begin("playbook", agenda, pid=call.owner_pid)
+    # Only now: whoever was waited for may have taken the boot arguments that lay in the inbox.
+    store.agree(replace(agenda, drops=tuple(expected_drops(store, params["drops"]))))
+    return lease.id
 
 
 def _plan(call: Call, system: System, stage: bool) -> tuple[Delivery, Router, dict[str, tuple[Step, ...]]]:
     """Take the drops in, stage them if there is a transaction, and plan."""
-    store = call.store
+    store, state = call.store, system.vrrp_state
     system.read_ahead(links=True, services=True)
     try:
         with call.phases.time("ingest"):
@@ -219,9 +217,10 @@ def _plan(call: Call, system: System, stage: bool) -> tuple[Delivery, Router, di
             delivery = _delivery(call, in_force)
             if stage:
                 store.stage(delivery.bags)
-        router, committed = _routers(system, system.vrrp_state, delivery.bags, in_force)
+        router, committed = _routers(system, state, delivery.bags, in_force)
         return delivery, router, {name: converge.plan(name, system, router, committed) for name in SERVICES}
     finally:
+        system.run.forget()
         if stage:
             _note(call, system)
 
@@ -257,18 +256,12 @@ def _routers(system: System, state: VrrpState, bags: dict[str, Bag], in_force: d
         return router, router if same else build(in_force, system.nics, state)
 
 
-def run_commit(call: Call) -> dict[str, Any]:
-    """Make the staged databags the ones in force, or, with a reason, keep the drops as failed."""
-    store, databags = call.store, list[str]()
+def run_refuse(call: Call) -> dict[str, Any]:
+    """Give the staged databags up and keep the drops as failed, with the reason."""
     with _as_vr_error():
-        left = store.resume(call.params["transaction"]).agenda.left
-        if call.params["reason"]:
-            give_up(store, call.params["reason"])
-        elif left:
-            raise VrError(f"the databags can't come into force, left to apply are: {', '.join(left)}")
-        else:
-            databags = commit(store)
-    return {"changed": bool(databags), "databags": databags}
+        drops = call.store.resume(call.params["transaction"]).agenda.files
+        give_up(call.store, call.params["reason"])
+    return {"changed": True, "drops": list(drops)}
 
 
 def _result(plans: Mapping[str, tuple[Step, ...]], with_diff: bool, databags: Sequence[str] = ()) -> dict[str, Any]:
@@ -291,11 +284,11 @@ def _entry(name: str) -> Callable[[Call], dict[str, Any]]:
 
 ENTRIES: dict[str, Callable[[Call], dict[str, Any]]] = {
     "vr_plan": run_plan,
-    "vr_commit": run_commit,
+    "vr_refuse": run_refuse,
     **{f"vr_{name}": _entry(name) for name in SERVICES},
 }
 SPECS: dict[str, dict[str, Any]] = {
     "vr_plan": PLAN_SPEC,
-    "vr_commit": COMMIT_SPEC,
+    "vr_refuse": REFUSE_SPEC,
     **{f"vr_{name}": TRANSACTION for name in SERVICES},
 }

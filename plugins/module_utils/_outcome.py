@@ -12,9 +12,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases 
 
 
 def commit(store: Store) -> list[str]:
-    """Put the staged databags into force, archive the drops and end the transaction; return the databags' names.
+    """Put the staged databags into force, record it, archive the drops and end the transaction; return the databags.
 
-    If this fails the transaction goes on: the caller gives it up, after the play has put the previous state back in it.
+    If they do not come into force the transaction goes on: the caller gives it up, after the play has put the previous
+    state back in it. A kill after that finds the drop in the inbox, where it may be taken again, or its record.
     """
     agenda, phases = store.lease().agenda, Phases()
     with phases.time("commit"):
@@ -22,9 +23,12 @@ def commit(store: Store) -> list[str]:
             for name in agenda.files:
                 store.copy_drop(name)
         databags = store.commit()
-        for name in agenda.files:
-            store.remove_drop(name)
-    _record(store, phases, None)
+    try:
+        _record(store, phases, None)
+        store.remove_drops(agenda.files)
+    except OSError as error:
+        # No reason to call failed what is in force; the command that waits finds no record, and says so.
+        write_log(f"in force, but not recorded or still in the inbox: {', '.join(agenda.files)}: {error}")
     store.end()
     return databags
 

@@ -14,7 +14,8 @@ description:
   - Builds the router from the databags and the interfaces that are plugged in, and compares every service with
     what is live.
   - A drop that is wrong fails the task, is kept under C(failed/) with the reason, and changes nothing.
-  - When no service differs it puts the databags into force itself, as M(cloudstack.virtual_router.vr_commit) does.
+  - The service that is applied last puts the databags into force and archives the drops. When no service differs this
+    module does it.
   - In check mode nothing is staged, and the plan is all there is; use it with C(--diff).
 extends_documentation_fragment:
   - cloudstack.virtual_router.router
@@ -71,7 +72,9 @@ transaction:
   type: str
   sample: 8c1f0e
 services:
-  description: The services whose plan is not empty, in the order in which they are to be applied.
+  description:
+    - The services whose plan is not empty, in the order in which they are to be applied.
+    - All of them have to be, or M(cloudstack.virtual_router.vr_refuse) has to be called, else nothing comes into force.
   returned: success
   type: list
   elements: str

@@ -11,9 +11,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply i
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import merge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Agenda, Store
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import Call, VrError, run_commit
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._outcome import commit, give_up
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from tests.unit.databag.support import rules
 
 DROP = "firewall_rules.json"
@@ -35,12 +33,6 @@ def begin(store: Store, **about: object) -> str:
     lease = store.begin("playbook", agenda)
     store.stage(merge(store.load(), rules("firewallrules", {"id": 1})))
     return lease.id
-
-
-def take(store: Store, transaction: str, reason: str | None = None) -> dict[str, object]:
-    """Run vr_commit in another process's place."""
-    parameters = {"transaction": transaction, "reason": reason}
-    return run_commit(Call(parameters, Renderer({}), store=Store(store.paths)))
 
 
 def test_commit_puts_into_force_archives_and_records_what_the_transaction_was_about(store: Store) -> None:
@@ -92,19 +84,3 @@ def test_give_up_judges_nobody_when_drops_were_taken_along(store: Store) -> None
     assert store.read_result(DROP) is None
     assert {path.name for path in store.paths.inbox.iterdir()} >= {DROP, "other.json"}
     store.begin("the next one", wait=0)
-
-
-def test_vr_commit_puts_nothing_into_force_that_is_not_applied(store: Store) -> None:
-    transaction = begin(store, services=("firewall", "dhcp_dns"), left=("dhcp_dns",))
-    with pytest.raises(VrError, match="left to apply are: dhcp_dns"):
-        take(store, transaction)
-    assert "firewallrules" not in Store(store.paths).load()
-    assert take(store, transaction, "it was refused") == {"changed": False, "databags": []}
-    assert (store.paths.failed / DROP).exists()
-
-
-def test_vr_commit_ends_a_transaction_with_nothing_left(store: Store) -> None:
-    transaction = begin(store, services=("firewall",))
-    assert take(store, transaction) == {"changed": True, "databags": ["firewallrules"]}
-    with pytest.raises(VrError, match="no longer ours"):
-        take(store, transaction)

@@ -32,7 +32,11 @@ _PATIENCE = 5.0
 
 
 class Transactions:
-    """Tell whether nobody else has made a transaction since this process first asked; ``own`` counts its own."""
+    """Tell whether nobody else has made a transaction since this process first asked.
+
+    ``own`` counts the loads of this process that the kernel took, each of which changes something: one that changes
+    nothing is no transaction, and would hide one of somebody else.
+    """
 
     def __init__(self) -> None:
         self.own = 0
@@ -68,8 +72,10 @@ def remembered() -> int | None:
 
 
 def remember(count: int) -> None:
-    """Keep a count at which all tables were as wanted."""
-    os.makedirs(os.path.dirname(MARK), mode=0o700, exist_ok=True)
-    with open(f"{MARK}.new", "w", encoding="ascii") as file:
-        file.write(f"{count}\n")
-    os.rename(f"{MARK}.new", MARK)
+    """Keep a count at which all tables were as wanted; where that is not possible the tables are listed again."""
+    draft = f"{MARK}.{os.getpid()}"
+    with suppress(OSError):
+        os.makedirs(os.path.dirname(MARK), mode=0o700, exist_ok=True)
+        with open(draft, "w", encoding="ascii") as file:
+            file.write(f"{count}\n")
+        os.rename(draft, MARK)

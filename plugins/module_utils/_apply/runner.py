@@ -24,12 +24,11 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """A command that runs; `started` is in seconds of the monotonic clock."""
+    """A command that runs, and the files that it writes to."""
 
     process: subprocess.Popen[bytes]
     output: BinaryIO
     errors: BinaryIO
-    started: float
 
 
 @dataclass(slots=True)
@@ -46,6 +45,7 @@ class Runner:
 
         Raises CommandError when it fails and `check` is set, or does not end within the time limit (seconds).
         """
+        asked = time.monotonic()
         command = self._ahead.pop((tuple(argv), stdin), None) or self._start(argv, stdin)
         with command.output, command.errors, command.process as process:
             if not _ends(process, self.timeout):
@@ -53,33 +53,36 @@ class Runner:
                 raise CommandError(argv, -1, f"no answer within {self.timeout:.0f} s")
             status = process.wait()
             said, complaint = _content(command.output), _content(command.errors)
-        self.log(f"{' '.join(argv)} ({(time.monotonic() - command.started) * 1000:.0f} ms, exit status {status})")
+        self.log(f"{' '.join(argv)} ({(time.monotonic() - asked) * 1000:.0f} ms, exit status {status})")
         if check and status != 0:
             raise CommandError(argv, status, complaint or said)
         return said
 
     def ahead(self, argv: Sequence[str], stdin: str | None = None) -> None:
-        """Start a command that only reads: the next call with the same words waits for this one and has its output."""
+        """Start a command that only reads: the next call with the same words waits for this one and has its output.
+
+        What is logged then is how long it was waited for.
+        """
         self._ahead[tuple(argv), stdin] = self._start(argv, stdin)
 
     def forget(self) -> None:
         """End what was started ahead and is not wanted any more: it is older than what was changed since."""
-        for command in self._ahead.values():
+        for (argv, _stdin), command in self._ahead.items():
             with command.output, command.errors, command.process as process:
                 process.kill()
+            self.log(f"{' '.join(argv)} (started ahead, not needed)")
         self._ahead.clear()
 
     def _start(self, argv: Sequence[str], stdin: str | None) -> _Command:
         """Start a command; what it writes goes to files, because nft writes a list to a pipe word by word."""
         self.count += 1
         output, errors = _memory("stdout"), _memory("stderr")
-        started = time.monotonic()
         with _memory("stdin", stdin or "") as given:
             try:
                 process = subprocess.Popen(list(argv), stdin=given, stdout=output, stderr=errors)
             except FileNotFoundError as error:
                 raise CommandError(argv, 127, "no such command") from error
-        return _Command(process, output, errors, started)
+        return _Command(process, output, errors)
 
 
 def _ends(process: subprocess.Popen[bytes], limit: float) -> bool:

@@ -74,6 +74,11 @@ class System:
         made: Made = self._made[name][1]
         return made
 
+    def start_over(self) -> None:
+        """Drop all that is known, also of what was loaded: it may have failed half way."""
+        self.forget()
+        self.transactions = Transactions()
+
     def forget(self) -> None:
         """Drop what was read, because it was changed."""
         self.run.forget()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,15 @@ class Archive:
         self._disk.make_directory(self._paths.processed, PRIVATE_DIRECTORY)
         self._disk.replace(self._paths.processed / f"{name}.gz", data)
 
-    def remove(self, name: str) -> None:
-        """Remove a committed drop from the inbox, and the oldest copies; nothing of this needs room."""
-        self._disk.remove(self._paths.inbox / check_name(name))
+    def remove(self, names: Collection[str]) -> None:
+        """Remove committed drops from the inbox, and the oldest copies; nothing of this needs room."""
+        if not names:
+            return
+        for name in names:
+            self._disk.remove(self._paths.inbox / check_name(name))
         self._disk.sync_directory(self._paths.inbox)
-        self._prune(self._paths.processed, f"{name}.gz", self._limits.processed_files, self._limits.processed_bytes)
+        copies = [f"{name}.gz" for name in names]
+        self._prune(self._paths.processed, copies, self._limits.processed_files, self._limits.processed_bytes)
 
     def fail(self, name: str, reason: str) -> None:
         """Move a refused drop to failed/, then write its reason, which may not fit a full disk.
@@ -96,7 +100,7 @@ class Archive:
             self._disk.sync_directory(self._paths.failed)
             self._disk.sync_directory(self._paths.inbox)
         self._disk.replace(self._paths.failed / f"{name}.reason", reason.encode("utf-8", "replace") + b"\n")
-        self._prune(self._paths.failed, name, self._limits.failed_files, self._limits.failed_bytes)
+        self._prune(self._paths.failed, [name, f"{name}.reason"], self._limits.failed_files, self._limits.failed_bytes)
 
     def write_result(self, name: str, record: Mapping[str, Any]) -> None:
         """Keep the result record of a drop, aggregate or converge."""
@@ -104,7 +108,7 @@ class Archive:
         self._disk.make_directory(self._paths.results, PRIVATE_DIRECTORY)
         # Not durable: whoever waits for it is gone after a power cut.
         self._disk.replace(path, json.dumps(record, sort_keys=True).encode() + b"\n", durable=False)
-        self._prune(self._paths.results, path.name, self._limits.result_files, self._limits.result_bytes)
+        self._prune(self._paths.results, [path.name], self._limits.result_files, self._limits.result_bytes)
 
     def read_result(self, name: str) -> dict[str, Any] | None:
         """Return the latest result record of that name, or None."""
@@ -119,22 +123,23 @@ class Archive:
             raise OSError(0, f"no result record: {one_line(str(error))}", str(path)) from None
         return record if isinstance(record, dict) else None
 
-    def _prune(self, directory: Path, newest: str, most_files: int, most_bytes: int) -> None:
-        """Remove the oldest until both caps hold; a drop and its reason go together, the newest stays.
+    def _prune(self, directory: Path, newest: Collection[str], most_files: int, most_bytes: int) -> None:
+        """Remove the oldest until both caps hold; a drop and its reason go together, the newest drop stays.
 
-        Which one that is we know better than a clock that may have been put back since the others were written. To look
-        at 2,000 files takes 10 ms, so with small files it is done once in a while: what is kept may be over its cap of
-        bytes by a quarter meanwhile, and is cut to a little below the cap of files.
+        Which ones that are we know better than a clock that may have been put back since the others were written. To
+        look at 2,000 files takes 10 ms, so with small files it is done at every 32nd: what is kept may be over its cap
+        of bytes by a quarter meanwhile, and is cut to a little below the cap of files.
         """
         count = self._disk.count(directory)
-        small = self._disk.size(directory / newest) <= most_bytes // (4 * SELDOM)
-        if small and count <= most_files and count % SELDOM:
+        small = all(self._disk.size(directory / name) <= most_bytes // (4 * SELDOM) for name in newest)
+        if small and count <= most_files and count % SELDOM >= len(newest):
             return
         groups: dict[str, list[Entry]] = {}
         for entry in self._disk.entries(directory):
             groups.setdefault(entry.name.removesuffix(".reason"), []).append(entry)
-        own = groups.pop(newest, [])
-        by_age = [*sorted(groups.values(), key=lambda group: max(entry.changed for entry in group)), own]
+        own = [groups.pop(name, []) for name in newest]
+        oldest = sorted(groups.values(), key=lambda group: max(entry.changed for entry in group))
+        by_age = [group for group in (*oldest, *own) if group]
         size = sum(entry.size for group in by_age for entry in group)
         room = most_files - (most_files // SELDOM if count > most_files else 0)
         for group in by_age[:-1]:

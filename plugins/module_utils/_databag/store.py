@@ -9,7 +9,7 @@ commit), lease.py (one transaction at a time) and archive.py (drops and results)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -58,18 +58,21 @@ class Store:
     def load(self, *, checked: bool = False) -> dict[str, Bag]:
         """Return the committed databags that exist, in clean shape. They must not be changed in place.
 
-        With ``checked`` our own files are taken as they are: the caller knows that the transaction has checked them.
+        With ``checked`` the caller knows that this transaction has loaded and staged: then what is not staged is our
+        own and clean, and is taken as it is. What is staged may replace something unclean.
         """
         with self._leases.undisturbed():
-            return self._load(self._journal.committing(), checked)
+            trusted = frozenset(BAGS) - set(self._journal.staged()) if checked else frozenset[str]()
+            return self._load(self._journal.committing(), trusted)
 
     def load_staged(self, committed: Mapping[str, Bag] | None = None, *, checked: bool = False) -> dict[str, Bag]:
         """Return the databags as a commit would leave them; what `load` just returned need not be read again."""
+        trusted = frozenset(BAGS) if checked else frozenset[str]()
         with self._leases.undisturbed():
             staged = [*self._journal.committing(), *self._journal.staged()]
             if committed is None:
-                return self._load(staged, checked)
-            found = {name: self._load_one(name, staged=True, checked=checked) for name in staged}
+                return self._load(staged, trusted)
+            found = {name: self._load_one(name, staged=True, trusted=checked) for name in staged}
             return {**committed, **{name: bag for name, bag in found.items() if bag is not None}}
 
     def begin(
@@ -160,9 +163,9 @@ class Store:
         """Copy a drop or aggregate that is about to be committed to processed/."""
         self._archive.copy(name)
 
-    def remove_drop(self, name: str) -> None:
-        """Remove a committed drop or aggregate from the inbox."""
-        self._archive.remove(name)
+    def remove_drops(self, names: Collection[str]) -> None:
+        """Remove committed drops and aggregates from the inbox."""
+        self._archive.remove(names)
 
     def fail(self, name: str, reason: str) -> None:
         """Move a refused drop or aggregate to failed/, with its reason."""
@@ -184,16 +187,16 @@ class Store:
         with self._leases.held(self._lease_id) as lease:
             yield lease
 
-    def _load(self, from_staged: Iterable[str], checked: bool) -> dict[str, Bag]:
+    def _load(self, from_staged: Iterable[str], trusted: Collection[str]) -> dict[str, Bag]:
         preferred = set(from_staged)
         bags = {}
         for name in BAGS:
-            bag = self._load_one(name, staged=name in preferred, checked=checked)
+            bag = self._load_one(name, staged=name in preferred, trusted=name in trusted)
             if bag is not None:
                 bags[name] = bag
         return bags
 
-    def _load_one(self, name: str, *, staged: bool, checked: bool) -> Bag | None:
+    def _load_one(self, name: str, *, staged: bool, trusted: bool) -> Bag | None:
         """Read one databag. A staged one that a commit has just moved is found in its new place."""
         for directory in (self.paths.staged, self.paths.databags) if staged else (self.paths.databags,):
             path = directory / f"{name}.json"
@@ -202,9 +205,10 @@ class Store:
                 private = self._disk.mode(path) == PRIVATE_FILE
             except FileNotFoundError:
                 continue
-            # Ours are private. One that is not comes from the original, and the next commit writes it anew.
-            bag = read_object(str(path), data) if checked and private else parse_bag(name, str(path), data)
-            if private and directory == self.paths.databags:
+            stored = read_object(str(path), data)
+            bag = stored if trusted else parse_bag(name, str(path), data)
+            # One that is not private comes from the original, and so does one with leftovers: both are written anew.
+            if private and directory == self.paths.databags and bag == stored:
                 self._loaded[name] = bag
             return bag
         return None
@@ -230,7 +234,7 @@ class Store:
 
 
 def parse_bag(name: str, file: str, data: bytes) -> Bag:
-    """Turn the file of a databag into clean shape; DatabagError naming the file when it is damaged."""
+    """Return the databag in a file in clean shape; DatabagError naming the file when it is damaged."""
     try:
         return take_over(name, read_object(file, data))
     except MismatchError as error:

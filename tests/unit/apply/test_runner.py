@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -106,11 +107,13 @@ def test_what_was_started_ahead_is_the_next_answer_to_the_same_words(tmp_path: P
     assert (run.count, len(logged)) == (3, 3)
 
 
-def test_a_command_that_was_started_ahead_fails_when_it_is_asked_for() -> None:
-    run = Runner()
-    run.ahead(("sh", "-c", "echo bad news >&2; exit 3"))
-    with pytest.raises(CommandError, match="exit status 3: bad news"):
-        run(("sh", "-c", "echo bad news >&2; exit 3"))
+def test_a_command_that_was_started_ahead_fails_when_it_is_asked_for(tmp_path: Path) -> None:
+    run, words = Runner(), ("cat", str(tmp_path / "late"))
+    run.ahead(words)
+    time.sleep(0.3)
+    (tmp_path / "late").write_text("there now")
+    with pytest.raises(CommandError, match="exit status 1: cat: "):
+        run(words)
 
 
 def test_what_was_started_ahead_and_forgotten_is_ended_and_asked_anew(tmp_path: Path) -> None:
@@ -118,7 +121,10 @@ def test_what_was_started_ahead_and_forgotten_is_ended_and_asked_anew(tmp_path: 
     said.write_text("old")
     run = Runner()
     run.ahead(("cat", str(said)))
-    run.ahead(("sleep", "60"))
+    run.ahead(("sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"))
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.01)
     run.forget()
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
     said.write_text("new")
     assert run(("cat", str(said))) == "new"

@@ -84,7 +84,7 @@ def converge(store: Store, pid: int = 0) -> None:
     store.stage(merge_all(bags, changes))
     store.copy_drop(DROP)
     store.commit()
-    store.remove_drop(DROP)
+    store.remove_drops([DROP])
     store.end()
 
 

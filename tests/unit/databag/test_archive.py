@@ -43,7 +43,13 @@ def mode(path: Path) -> int:
     ["", ".", "..", "../x", "a/../b", "/etc/passwd", "sub/x", ".hidden", "a..b", "a\\b", "a\nb", "a\0b", "x" * 241],
 )
 def test_check_name_refuses_what_is_no_plain_name(store: Store, name: str) -> None:
-    for use in (check_name, store.read_drop, store.already_processed, store.remove_drop, store.read_result):
+    for use in (
+        check_name,
+        store.read_drop,
+        store.already_processed,
+        lambda name: store.remove_drops([name]),
+        store.read_result,
+    ):
         with pytest.raises(DropError) as caught:
             use(name)
         assert str(caught.value).startswith("drop: name: expected the plain name of a file")
@@ -85,7 +91,7 @@ def test_read_drop_refuses_far_too_much(store: Store, paths: Paths, monkeypatch:
 def archive(store: Store, name: str) -> None:
     """Do with a drop what is done with one that is committed in between."""
     store.copy_drop(name)
-    store.remove_drop(name)
+    store.remove_drops([name])
 
 
 def test_archive_keeps_a_private_compressed_copy(store: Store, paths: Paths) -> None:
@@ -99,7 +105,7 @@ def test_archive_keeps_a_private_compressed_copy(store: Store, paths: Paths) -> 
 
 
 def test_archive_may_keep_nothing(store: Store, paths: Paths) -> None:
-    store.remove_drop(NAME)
+    store.remove_drops([NAME])
     assert list(paths.inbox.iterdir()) == []
     assert not store.already_processed(NAME)
 
@@ -170,6 +176,18 @@ def test_small_files_are_looked_at_only_once_in_a_while(paths: Paths, monkeypatc
         assert len(list(paths.results.iterdir())) <= 320
     assert {f"r{number}.json" for number in range(700, 1000)} <= {path.name for path in paths.results.iterdir()}
     assert 10 < len(looks) < 200
+
+
+def test_bytes_are_capped_when_files_come_in_groups(paths: Paths) -> None:
+    """Groups of two, from an odd count on, never make a multiple of 32."""
+    store = Store(paths, Limits(processed_files=10_000, processed_bytes=1_000_000))
+    for number in range(300):
+        names = [f"d{number}-{part}" for part in range(1 if number == 0 else 2)]
+        for name in names:
+            (paths.inbox / name).write_bytes(os.urandom(7_000))
+            store.copy_drop(name)
+        store.remove_drops(names)
+        assert sum(path.stat().st_size for path in paths.processed.iterdir()) <= 1_250_000
 
 
 def test_a_large_file_is_weighed_at_once(paths: Paths) -> None:

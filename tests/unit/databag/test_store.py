@@ -220,3 +220,20 @@ def test_converge_archives_the_drop(paths: Paths) -> None:
     store = Store(paths)
     assert store.already_processed(DROP)
     assert set(store.load()["firewallrules"]) == {"id", "1", "101"}
+
+
+def test_what_is_not_staged_is_clean_and_need_not_be_checked_again(store: Store, paths: Paths) -> None:
+    """A file of ours with leftovers, of the original or an editor, is written anew: a revoked rule opens nothing."""
+    store.stage(merge(store.load(), rules("firewallrules", {"id": 1}, {"id": 2})))
+    store.commit()
+    store.end()
+    path = paths.databags / "firewallrules.json"
+    left = json.loads(path.read_text())
+    left["2"]["revoked"] = True
+    path.write_text(json.dumps(left))
+    again = Store(paths)
+    again.begin("second", wait=0)
+    clean = again.load()
+    assert clean["firewallrules"].keys() == {"1", "id"}
+    assert again.stage(clean) == ["firewallrules"]
+    assert again.load_staged(checked=True) == again.load(checked=True) == clean

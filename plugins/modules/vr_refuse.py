@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: vr_commit
-short_description: End a transaction of the router
+module: vr_refuse
+short_description: End a transaction of the router that failed
 version_added: 0.1.0
 description:
-  - Puts the staged databags into force, all of them or none, even if it is killed half way, and archives the drops.
-    Fails while services are left to apply; the last of them does it by itself.
-  - With O(reason) it gives the staged databags up and keeps the drops under C(failed/) with the reason.
-    When other drops were taken along, all are left where they are, and no record is written.
+  - Gives the staged databags up and keeps the drops under C(failed/) with the reason.
+  - When other drops were taken along, all are left where they are, and no record is written.
   - Writes the result record that the commands in C(/opt/cloud/bin) report from.
+  - Nothing ends a transaction that goes well but its last service, see M(cloudstack.virtual_router.vr_plan).
 extends_documentation_fragment:
   - cloudstack.virtual_router.router
 options:
@@ -24,25 +23,26 @@ options:
   reason:
     description: Why the drops are given up, in one line.
     type: str
+    required: true
 """
 
 EXAMPLES = r"""
 - name: Keep the drops with the reason
-  cloudstack.virtual_router.vr_commit:
+  cloudstack.virtual_router.vr_refuse:
     transaction: "{{ vr_plan.transaction }}"
     reason: the firewall could not be loaded
 """
 
 RETURN = r"""
-databags:
-  description: The databags that changed.
+drops:
+  description: The drops and the aggregate of the transaction.
   returned: always
   type: list
   elements: str
-  sample: ["dhcpentry"]
+  sample: ["firewall_rules.json.0d6b6f1e-6d2a-4a53-9a3c-0c6a4d0a4f11"]
 """
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ansible_module import main
 
 if __name__ == "__main__":
-    main("vr_commit")
+    main("vr_refuse")
