@@ -21,7 +21,8 @@ def commit(store: Store) -> list[str]:
     with phases.time("commit"):
         if agenda.keep:
             for name in agenda.files:
-                store.copy_drop(name)
+                if not store.already_processed(name):
+                    store.copy_drop(name)
         databags = store.commit()
     try:
         _record(store, phases, None)
@@ -46,7 +47,8 @@ def give_up(store: Store, reason: str) -> None:
             return
         with phases.time("commit"):
             for name in agenda.files:
-                store.fail(name, _about(name, reason))
+                if not store.already_processed(name):
+                    store.fail(name, _about(name, reason))
         _record(store, phases, reason)
     finally:
         store.end()

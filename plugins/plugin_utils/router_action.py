@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import multiprocessing
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module 
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer  # noqa: E402
 
+PR_SET_PDEATHSIG = 1
+"""prctl(2)."""
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 
 
@@ -48,6 +52,18 @@ def _play_pid() -> int:
     return os.getpid() if play is None or play.pid is None else play.pid
 
 
+def _end_with(play: int) -> None:
+    """Have the kernel end this process with the one that plays, if that is another one.
+
+    Else the work of a play that was killed would go on beside the next converge, which has taken over its transaction.
+    """
+    if play == os.getpid():
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != play:
+        os._exit(1)
+
+
 class RouterAction(ActionBase):
     """Base of the action plugins: the same entry as the module's, in-process or sent to the router."""
 
@@ -63,6 +79,8 @@ class RouterAction(ActionBase):
             result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
             return result
         _checked, parameters = self.validate_argument_spec(SPECS[name])
+        play = _play_pid()
+        _end_with(play)
         # Ansible's values are subclasses that carry tags; the work is done on plain ones.
         plain = json.loads(json.dumps(parameters))
         call = Call(
@@ -70,7 +88,7 @@ class RouterAction(ActionBase):
             renderer(),
             check_mode=self._task.check_mode,
             diff=self._task.diff,
-            owner_pid=_play_pid(),
+            owner_pid=play,
         )
         try:
             result.update(ENTRIES[name](call))

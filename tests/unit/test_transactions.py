@@ -153,3 +153,22 @@ def test_a_record_is_of_this_converge(paths: Paths, monkeypatch: pytest.MonkeyPa
     record = Store(paths).read_result(DROP)
     assert record is not None
     assert 0 <= record["duration"] <= time.time() - before + 0.01
+
+
+def test_a_drop_that_was_taken_at_the_very_end_of_a_killed_converge_is_taken(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In force and archived, but without a record: whoever asks again must not hear that it failed, nor make it so."""
+    differ(paths, monkeypatch)
+    task(paths, "vr_plan", drops=[DROP])
+    (paths.results / f"{DROP}.json").unlink()
+    task(paths, "vr_plan", drops=[DROP])
+    record = Store(paths).read_result(DROP)
+    assert record is not None
+    assert record["rc"] == 0
+    assert Store(paths).already_processed(DROP)
+    differ(paths, monkeypatch, "firewall")
+    transaction = task(paths, "vr_plan", drops=[DROP])["transaction"]
+    task(paths, "vr_refuse", transaction=transaction, reason="no firewall today")
+    assert Store(paths).already_processed(DROP)
+    assert in_force(paths)
