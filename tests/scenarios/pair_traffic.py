@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.lab.probes import PATIENCE, PingStream
+from tests.lab.host import Host
+from tests.lab.probes import PATIENCE, PingStream, Prober
 from tests.scenarios.networks import INTERNET
 from tests.scenarios.pair import FAR, SERVED, SOURCE_NAT, STATIC, Pair
 
@@ -31,6 +32,23 @@ class Report:
         return f"gap {self.gap:.3f} s, {self.lost} pings lost, {len(self.broken)} of {self.connections} connections cut"
 
 
+@dataclass(frozen=True)
+class Pinger:
+    """A process in a host's network that does nothing but ping."""
+
+    probe: Prober
+
+
+@contextmanager
+def pinger(host: Host) -> Iterator[Pinger]:
+    """Start one: a prober that carries a thousand connections stops for 0.1 s at times, which would look like a gap."""
+    prober = Prober(f"{host.name}-pings", ["ip", "netns", "exec", host.namespace])
+    try:
+        yield Pinger(prober)
+    finally:
+        prober.close()
+
+
 @contextmanager
 def traffic(pair: Pair, connections: int = 0) -> Iterator[Report]:
     """Run traffic while the block runs, and fill the report at its end.
@@ -46,8 +64,9 @@ def traffic(pair: Pair, connections: int = 0) -> Iterator[Report]:
         args = {"dst": dst, "port": port, "interval": PACE, "timeout": 5.0}
         opened += [(host, f"{dst}:{port}", host.probe.submit("tcp_stream", **args)) for _ in range(count)]
     handles = [(host, way, future.result(PATIENCE)["handle"]) for host, way, future in opened]
-    with PingStream(web, INTERNET) as out, PingStream(internet, STATIC) as entering:
-        yield report
+    with pinger(web) as inside, pinger(internet) as outside:
+        with PingStream(inside, INTERNET) as out, PingStream(outside, STATIC) as entering:
+            yield report
         stopped = [
             (way, host.probe.submit("stream_stop", handle=handle, patience=CATCH_UP)) for host, way, handle in handles
         ]
