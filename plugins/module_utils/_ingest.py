@@ -42,14 +42,14 @@ def deliver(
 ) -> Delivery:
     """Return the databags with the drops merged into them, and after them those that can be taken along.
 
-    A drop that was taken before, by a converge that was killed at its very end, is no error and does nothing.
+    A drop or aggregate that was taken before, by a converge that was killed at its end, is no error and does nothing.
     Raises DropError for the first drop that is wrong, and then none of them counts. One of `along` that is wrong is
     left where it is: it is refused in a converge of its own, which its sender waits for.
     """
     names = expected_drops(store, drops)
     due = [name for name in names if not store.already_processed(name)]
     bags = merge_all(bags, (parse_drop(name, store.read_drop(name)) for name in due))
-    if aggregate is not None:
+    if aggregate is not None and not store.already_processed(os.path.basename(aggregate)):
         bags = _merge_aggregate(store, bags, aggregate)
     taken = []
     for name in along:

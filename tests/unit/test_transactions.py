@@ -172,3 +172,17 @@ def test_a_drop_that_was_taken_at_the_very_end_of_a_killed_converge_is_taken(
     task(paths, "vr_refuse", transaction=transaction, reason="no firewall today")
     assert Store(paths).already_processed(DROP)
     assert in_force(paths)
+
+
+def test_so_is_an_aggregate(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    differ(paths, monkeypatch)
+    aggregate = paths.inbox / "VR-1.cfg"
+    store = Store(paths)
+    aggregate.write_bytes(b"whatever was in it")
+    store.copy_drop(aggregate.name)
+    store.remove_drops([aggregate.name])
+    task(paths, "vr_plan", aggregate=str(aggregate))
+    record = store.read_result(aggregate.name)
+    assert record is not None
+    assert record["rc"] == 0
+    assert store.already_processed(aggregate.name)
