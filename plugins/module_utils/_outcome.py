@@ -75,6 +75,8 @@ def _record(store: Store, phases: Phases, reason: str | None) -> None:
         store.write_result(name, {"name": name, "reason": why, **record})
         result = f"failed: {reason}" if reason else "done"
         write_log(f"{name}: {result} in {record['duration']:.3f} s, {lease.commands} commands: {phases}")
+        for warning in done.warnings:
+            write_log(f"{name}: warning: {warning}")
 
 
 def _about(name: str, reason: str) -> str:

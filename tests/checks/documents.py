@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path, PurePosixPath
 
-from tests.checks.tree import ROOT, Problem, files
+from tests.checks.tree import PACKAGE, ROOT, Problem, files, find_collection
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^()\s]+)\)|!\[[^\]]*\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$", re.MULTILINE)
@@ -17,6 +18,8 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 MAKE = re.compile(r"(?:^|[\s;&$#])make((?: +[a-z][a-z-]*)+)", re.MULTILINE)
 COMMAND = re.compile(r"/opt/cloud/bin/([\w.-]*\w)")
+ROW = re.compile(r"^\| *(?!-)(.*?) *\| *(.*?) *\|$", re.MULTILINE)
+NOT_BUILT = "## What is not built yet\n"
 TARGET = re.compile(r"^([a-z][a-z -]*?)\s*:(?!=)", re.MULTILINE)
 
 
@@ -79,6 +82,30 @@ def check_claims(path: str, text: str, targets: Set[str], commands: Set[str]) ->
             yield Problem(path, line, f"/opt/cloud/bin/{name}: no such file in bin/")
 
 
+def unbuilt() -> tuple[list[tuple[str, str]], Set[str]]:
+    """Return the rows that the code's list of what is not built makes in README.md, and the commands among them."""
+    find_collection()
+    known = importlib.import_module(f"{PACKAGE}.plugins.module_utils._model.unbuilt")
+    kinds = [("asked for by", "what follows"), *((item.kind, item.effect) for item in known.UNBUILT)]
+    commands = [("command", "what it is for"), *((f"`{name}`", use) for name, use in known.COMMANDS.items())]
+    return [*kinds, *commands], frozenset(known.COMMANDS)
+
+
+def check_unbuilt(
+    path: str, text: str, rows: Iterable[tuple[str, str]], absent: Set[str], commands: Set[str]
+) -> Iterator[Problem]:
+    """Find rows of the tables of what is not built that the code does not have, or the other way round."""
+    before, _heading, section = text.partition(NOT_BUILT)
+    line, wanted = line_of(before, len(before)), list(rows)
+    shown = ROW.findall(section.partition("\n## ")[0])
+    for row in (row for row in wanted if row not in shown):
+        yield Problem(path, line, f"not built, and not in the table: {row[0]}: {row[1]}")
+    for row in (row for row in shown if row not in wanted):
+        yield Problem(path, line, f"in the table, and not in UNBUILT or COMMANDS: {row[0]}: {row[1]}")
+    for name in sorted(absent & commands):
+        yield Problem(path, line, f"{name} is in bin/, and in the list of commands that are not")
+
+
 def problems() -> list[Problem]:
     """Check all documents."""
     targets = make_targets((ROOT / "Makefile").read_text(encoding="utf-8"))
@@ -88,6 +115,8 @@ def problems() -> list[Problem]:
         text = Path(ROOT, path).read_text(encoding="utf-8")
         found += check_links(path, text)
         found += check_claims(path, text, targets, commands)
+        if path == "README.md":
+            found += check_unbuilt(path, text, *unbuilt(), commands)
     if "README.md" not in documents():
         found.append(Problem("README.md", 0, "missing"))
     return found

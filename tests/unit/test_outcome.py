@@ -44,6 +44,7 @@ def test_commit_puts_into_force_archives_and_records_what_the_transaction_was_ab
     assert (record["rc"], record["reason"], record["drops"], record["commands"]) == (0, None, 1, 3)
     assert (record["changed"], record["pending"]) == (["firewall"], ["eth3: no such NIC yet"])
     assert record["warnings"] == ["a route"]
+    assert f"{DROP}: warning: a route" in (store.paths.root / "router.log").read_text()
     assert record["phases"]["ingest"] == 0.5
     assert "commit" in record["phases"]
     assert store.already_processed(DROP)

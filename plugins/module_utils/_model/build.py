@@ -5,17 +5,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import dhcp, metadata, rules, values
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import (
+    dhcp,
+    metadata,
+    rules,
+    unbuilt,
+    values,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.devices import Locator, devices
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import load_balancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Device,
+    Kind,
     Nic,
     Role,
     Router,
+    RuleList,
+    Settings,
     StaticRoute,
     VrrpState,
 )
@@ -27,18 +37,20 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
     found, pending = devices(bags, nics)
     routes, warnings = _static_routes(bags, found)
     leases = dhcp.leases(bags, found)
+    chosen = settings(bags)
     return Router(
-        settings=settings(bags),
+        settings=chosen,
         state=state,
         devices=found,
         pending=pending,
-        warnings=warnings,
+        warnings=(*warnings, *unbuilt.warnings(bags)),
         nics=tuple(sorted(nics, key=lambda nic: nic.name)),
         firewall=rules.firewall(bags),
         egress=rules.egress(bags),
-        acls=rules.acls(bags, Locator(nics)),
-        forwards=rules.forwards(bags),
-        static_nats=rules.static_nats(bags),
+        acls=_acls(rules.acls(bags, Locator(nics)), found, chosen),
+        # Nothing is translated in routed mode, whatever the databags still hold.
+        forwards=() if chosen.routed else rules.forwards(bags),
+        static_nats=() if chosen.routed else rules.static_nats(bags),
         routes=routes,
         hosts=leases.hosts,
         names6=leases.names6,
@@ -47,6 +59,16 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
         passwords=metadata.passwords(bags),
         load_balancer=load_balancer(bags),
     )
+
+
+def _acls(
+    acls: dict[str, tuple[RuleList, RuleList]], found: tuple[Device, ...], chosen: Settings
+) -> dict[str, tuple[RuleList, RuleList]]:
+    """Return the ACLs; in a routed VPC what no rule allows is denied, from a device as well as towards it."""
+    if not (chosen.routed and chosen.kind is Kind.VPC):
+        return acls
+    inner = {d.name: (RuleList(), RuleList()) for d in found if d.role in (Role.GUEST, Role.PRIVATE_GATEWAY)}
+    return inner | {name: (ingress, replace(egress, default_allow=False)) for name, (ingress, egress) in acls.items()}
 
 
 def _static_routes(

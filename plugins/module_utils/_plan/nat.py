@@ -139,6 +139,7 @@ def sources(router: Router) -> tuple[NamedSet, ...]:
     """Return the maps of source NAT: of static NAT VMs, of each public NIC (D3), and for hairpin connections (D6).
 
     A private gateway translates only where it is asked to (E4), and nobody does between the networks of a VPC.
+    In routed mode nobody does at all: the guest networks are known outside.
     """
     inside = (str(router.settings.vpc_cidr),) if router.settings.vpc_cidr else ()
     static: dict[str, str] = {}
@@ -149,7 +150,8 @@ def sources(router: Router) -> tuple[NamedSet, ...]:
             static.setdefault(f"{device.name} . {nat.internal_ip}", str(nat.public_ip))
             marks.setdefault(str(nat.internal_ip), str(device.table))
     leaving = [*router.by_role(Role.PUBLIC), *(d for d in router.by_role(Role.PRIVATE_GATEWAY) if d.source_nat)]
-    nics = {d.name: str(d.addresses[0].ip) for d in leaving if d.addresses}
+    translating = [] if router.settings.routed else leaving
+    nics = {d.name: str(d.addresses[0].ip) for d in translating if d.addresses}
     guests = {d.name: str(router.guest_address(d)) for d in router.by_role(Role.GUEST) if d.addresses}
     return (
         NamedSet("vpc_networks", "ipv4_addr", inside, interval=True),

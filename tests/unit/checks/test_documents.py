@@ -2,11 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.checks.documents import anchors, check_claims, check_links, make_targets
+from tests.checks.documents import (
+    ROOT,
+    anchors,
+    check_claims,
+    check_links,
+    check_unbuilt,
+    make_targets,
+    unbuilt,
+)
 
 
 def test_anchors() -> None:
@@ -61,3 +70,46 @@ def test_check_claims(text: str, words: str | None) -> None:
     """Commands in code are looked up, words in sentences are not."""
     found = [problem.text for problem in check_claims("x.md", text, {"test", "demo"}, {"update_config.py"})]
     assert found == ([] if words is None else [words])
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_shows_what_is_not_built() -> None:
+    rows, absent = unbuilt()
+    assert len(rows) > 20
+    assert list(check_unbuilt("README.md", README, rows, absent, {"update_config.py"})) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "commands", "words"),
+    [
+        (README.replace("| bgppeers |", "| bgppeer |"), set(), ["and not in the table: bgppeers", "bgppeer:"]),
+        (README.replace("| userdata |", "| userdata | in vain |\n| userdata |"), set(), ["userdata: in vain"]),
+        ("# No such section\n", set(), ["not built, and not in the table"]),
+        (README, {"diagnostics.py"}, ["diagnostics.py is in bin/"]),
+    ],
+)
+def test_readme_that_differs_from_the_list(text: str, commands: set[str], words: list[str]) -> None:
+    found = [problem.text for problem in check_unbuilt("README.md", text, *unbuilt(), commands)]
+    for word in words:
+        assert any(word in text for text in found), word
+
+
+def test_readme_shows_an_error_as_it_is_printed() -> None:
+    """The sample is of a drop with a port that no protocol has."""
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import parse_drop
+
+    rule = {
+        "revoke": False,
+        "protocol": "tcp",
+        "source_ip_address": "192.0.2.10",
+        "destination_ip_address": "10.1.1.11",
+        "destination_port_range": "22:22",
+    }
+    rules = [{**rule, "source_port_range": ports} for ports in ("22:22", "70000:70000")]
+    drop = json.dumps({"type": "forwardrules", "rules": rules}).encode()
+    with pytest.raises(DropError) as refused:
+        parse_drop("forwarding_rules.json.5f2e", drop)
+    assert str(refused.value).replace(".5f2e", ".5f2e…", 1) in README

@@ -1,0 +1,134 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the management server may ask for and no service does yet, so that whoever asks is told.
+
+This is the one list of it. README.md shows it, and `tests/checks/documents.py` compares the two. Whoever builds a
+service takes its rows out of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import values
+
+Bags = Mapping[str, Any]
+MAX_LABELS = 5
+"""How many records a warning names; it says how many more there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """One thing that is not built: what asks for it, what follows, and the records of the databags that ask now."""
+
+    kind: str
+    effect: str
+    asking: Callable[[Bags], Iterable[str]]
+
+
+def _config(bags: Bags) -> Mapping[str, Any]:
+    config: Mapping[str, Any] = bags.get("cmdline", {}).get("config", {})
+    return config
+
+
+def _records(bag: str) -> Callable[[Bags], Iterator[str]]:
+    """Make what lists the records of a databag; one that only ever held removals has none."""
+    return lambda bags: (key for key in sorted(bags.get(bag, {})) if key != "id")
+
+
+def _arguments(*names: str) -> Callable[[Bags], list[str]]:
+    """Make what lists those of the boot arguments that have a value, and one other than "false"."""
+
+    def asking(bags: Bags) -> list[str]:
+        config = _config(bags)
+        return [name for name in names if values.text(config.get(name)) not in (None, "false")]
+
+    return asking
+
+
+def _monitored(bags: Bags) -> list[str]:
+    found = bags.get("monitorservice", {})
+    checks = ["health checks"] if found.get("health_checks_enabled") else []
+    return ["services", *checks] if values.text(found.get("config")) else checks
+
+
+def _ipv6(bags: Bags) -> Iterator[str]:
+    """Name what gives the router or its networks an IPv6 address."""
+    yield from _arguments("eth0ip6", "eth1ip6", "eth2ip6", "guestgw6", "ip6gateway", "ip6firewall")(bags)
+    for device, tiers in sorted(bags.get("guestnetwork", {}).items()):
+        fields = ("router_guest_ip6", "router_ip6", "cidr6")
+        if device != "id" and any(tier.get(field) for tier in tiers for field in fields):
+            yield f"guestnetwork {device}"
+
+
+def _rules_for_ipv6(bags: Bags) -> Iterator[str]:
+    """Name the rules whose networks are IPv6 networks only, so that nothing of them is in force."""
+    for key, rule in bags.get("firewallrules", {}).items():
+        sides = [",".join(rule.get(f"{side}_cidr_list") or ()) for side in ("source", "dest")] if key != "id" else []
+        if ":" in "".join(sides) and any(map(_only6, sides)):
+            yield f"firewallrules {key}"
+    for key, entry in bags.get("networkacl", {}).items():
+        for side in ("ingress", "egress") if key != "id" else ():
+            for number, item in enumerate(entry[f"{side}_rules"]):
+                if _only6(item["cidr"]):
+                    yield f"networkacl {key} {side}[{number}]"
+    for key, forwards in bags.get("forwardingrules", {}).items():
+        for forward in forwards if key != "id" else ():
+            if _only6(forward.get("source_cidr_list") or ""):
+                yield f"forwardingrules {key} {forward.get('public_ports')}"
+
+
+def _only6(cidrs: str) -> bool:
+    return ":" in cidrs and values.cidrs(cidrs.split(",")) is None
+
+
+UNBUILT = (
+    Unbuilt(
+        "is_routed=true",
+        "routed mode: nothing is translated, and nothing new may enter from a public NIC, whatever rules allow it",
+        lambda bags: ("boot arguments",) if values.flag(_config(bags).get("is_routed")) else (),
+    ),
+    Unbuilt("site2sitevpn", "no tunnel to the peer is made", _records("site2sitevpn")),
+    Unbuilt("remoteaccessvpn", "no VPN server runs", _records("remoteaccessvpn")),
+    Unbuilt("vpnuserlist", "the users of a VPN are kept and cannot log in", _records("vpnuserlist")),
+    Unbuilt("bgppeers", "no BGP session is opened and nothing is announced", _records("bgppeers")),
+    Unbuilt("IPv6 addresses", "none is set, nothing is advertised, and nothing of IPv6 passes", _ipv6),
+    Unbuilt("ipv6firewallrules", "nothing of IPv6 passes, whatever rules allow it", _records("ipv6firewallrules")),
+    Unbuilt("rules for IPv6 only", "nothing of IPv6 passes, and these rules have no other effect", _rules_for_ipv6),
+    Unbuilt("monitorservice", "no service is watched and no health check runs", _monitored),
+    Unbuilt("userdata", "the router's own user data (a boot argument) is not run", _arguments("userdata")),
+    Unbuilt("sshonguest", "sshd listens on the control NIC only", _arguments("sshonguest")),
+    Unbuilt(
+        "baremetal",
+        "nobody tells the management server that a bare-metal host is provisioned",
+        _arguments("baremetalnotificationsecuritykey", "baremetalnotificationapikey"),
+    ),
+    Unbuilt("ntpserverlist", "the clock is not set by these servers", _arguments("ntpserverlist")),
+)
+"""What drops and boot arguments may ask for."""
+
+COMMANDS = {
+    "checkbatchs2svpn.sh": "state of site-to-site VPN connections",
+    "getRouterAlerts.sh": "alerts of watched services",
+    "getRouterMonitorResults.sh": "results of health checks",
+    "diagnostics.py": "ping, arping and traceroute from the router",
+    "get_diagnostics_files.py": "an archive of logs and outputs",
+    "manage_service.sh": "start or stop a service",
+    "cks_iso.sh": "mount the ISO of a Kubernetes cluster",
+    "keystore-setup": "a certificate request",
+    "keystore-cert-import": "the certificate to it",
+}
+"""The commands of the management server that are not in /opt/cloud/bin: it gets "not found", exit status 127."""
+
+
+def warnings(bags: Bags) -> tuple[str, ...]:
+    """Return one line for each kind of thing that the databags ask for in vain, with the records that do."""
+    found = ((unbuilt, list(unbuilt.asking(bags))) for unbuilt in UNBUILT)
+    return tuple(f"not built yet: {u.kind} ({_named(labels)}): {u.effect}" for u, labels in found if labels)
+
+
+def _named(labels: list[str]) -> str:
+    more = len(labels) - MAX_LABELS
+    return ", ".join(labels[:MAX_LABELS]) + (f" and {more} more" if more > 0 else "")
