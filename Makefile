@@ -6,7 +6,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios test demo bench failover chaos clean
+.PHONY: help venv image lint sanity units scenarios test demo bench failover chaos reference clean
 
 help: ## list what can be made
 	@sed -n 's|^\([a-z]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
@@ -47,6 +47,9 @@ failover: image ## measure failures of a pair with 1,000 connections, at three i
 
 chaos: image ## kill converges and send bad drops, more than `make test` does
 	@$(PYTHON) -m tests.chaos $(CHAOS)
+
+reference: venv ## write docs/reference/drops.schema.json from the tables of the drops
+	@$(PYTHON) -m tests.checks.drop_schema --write
 
 clean: ## remove all that was made
 	rm -rf build tests/output

@@ -59,6 +59,8 @@ def checks() -> dict[str, list[str]]:
         "argument-specs": [*own, "tests.checks.argument_specs"],
         "house-rules": [*own, "tests.checks.house_rules"],
         "documents": [*own, "tests.checks.documents"],
+        "references": [*own, "tests.checks.references"],
+        "drop-schema": [*own, "tests.checks.drop_schema"],
     }
 
 

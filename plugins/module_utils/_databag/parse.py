@@ -87,7 +87,7 @@ def _object(name: str, data: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise DropError(name, "$", "JSON", str(error)) from None
     # The original's script wrote every boot argument it met, repeated ones too; the last one counts
-    # (cmdline.md).
+    # (boot_arguments.md).
     if doubled and body.get("type") != "cmdline":
         raise DropError.of_value(name, "$", "every field once", doubled[0])
     return body  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Describe the boot arguments (cmdline.md), which arrive as texts."""
+"""Describe the boot arguments (boot_arguments.md), which arrive as texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     Field,
     Kind,
     MismatchError,
+    Shape,
     record,
+    shape_of,
+    shaped,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.network import (
     DATABASE_ID,
@@ -32,6 +35,7 @@ _CALENDAR = k.matching(r"[A-Za-z0-9*:,./~-][A-Za-z0-9*:,./~ -]{0,127}", "a calen
 _BASE64 = k.matching(r"[A-Za-z0-9+/]+={0,2}", "base64")
 
 
+@shaped(lambda: shape_of(_BASE64))
 def _public_keys(value: Any) -> str:
     """Accept base64 of lines for authorized_keys(5); its padding may be missing: boot scripts of old cut it off."""
     encoded = str(_BASE64(value)).rstrip("=")
@@ -42,6 +46,7 @@ def _public_keys(value: Any) -> str:
     return str(value)
 
 
+@shaped(lambda: {"type": "string", "description": "MAC addresses joined by bars"})
 def _mac_list(value: Any) -> str:
     # VMware and Hyper-V join the MACs with a bar; a trailing bar is theirs.
     for address in str(value).rstrip("|").split("|"):
@@ -96,6 +101,18 @@ for _number in range(3):
 _SHOWN = frozenset(_KNOWN) - {"authorized_key"}
 
 
+def _shape_of_arguments() -> Shape:
+    nothing = {"enum": sorted(NO_VALUE)}
+    return {
+        "type": "object",
+        "propertyNames": shape_of(_NAME),
+        "properties": {name: {"anyOf": [shape_of(kind), nothing]} for name, kind in _KNOWN.items()},
+        "additionalProperties": shape_of(k.text),
+        "required": ["type"],
+    }
+
+
+@shaped(_shape_of_arguments)
 def arguments(value: Any) -> dict[str, Any]:
     """Accept the arguments: all texts, those we know in their form, "no value" in any of them."""
     if not isinstance(value, dict):

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 Kind = Callable[[Any], Any]
+Shape = dict[str, Any]
+"""A JSON Schema (draft 2020-12), for tools that are not ours; this router never asks it."""
 
 # The management server writes Java's or Python's word for "nothing" into text fields (A5, F17).
 NO_VALUE = frozenset({"None", "null", "ERROR", ""})
@@ -44,6 +46,34 @@ class MismatchError(Exception):
     def where(self) -> str:
         """Return the path as text; ``$`` is the whole document."""
         return "".join(self.path) or "$"
+
+
+_SHAPES: dict[Kind, Callable[[], Shape]] = {}
+AnyKind = TypeVar("AnyKind", bound=Kind)
+
+
+def shaped(shape: Callable[[], Shape]) -> Callable[[AnyKind], AnyKind]:
+    """Note which JSON Schema says the same as a kind; it is made only when somebody asks."""
+
+    def note(kind: AnyKind) -> AnyKind:
+        _SHAPES[kind] = shape
+        return kind
+
+    return note
+
+
+def shape_of(kind: Kind) -> Shape:
+    """Return the JSON Schema of a kind; a kind without one is a KeyError."""
+    return _SHAPES[kind]()
+
+
+def shape_of_field(field: Field) -> Shape:
+    """Return the JSON Schema of a field's value, with what stands for "no value" where the field is optional."""
+    shape = shape_of(field.kind)
+    if not field.optional:
+        return shape
+    nothing = [None] if field.secret or field.blank else [None, *sorted(NO_VALUE)]
+    return {"anyOf": [shape, {"enum": nothing}]}
 
 
 class Absent:
@@ -103,6 +133,14 @@ def record(fields: Mapping[str, Field], *rules: Callable[[dict[str, Any]], None]
     """Make the kind of an object; unknown fields are left alone (newer servers), ``rules`` see the whole."""
     table = tuple(fields.items())
 
+    def shape() -> Shape:
+        return {
+            "type": "object",
+            "properties": {name: shape_of_field(field) for name, field in fields.items()},
+            "required": [name for name, field in fields.items() if not field.optional],
+        }
+
+    @shaped(shape)
     def check(value: Any) -> Any:
         if not isinstance(value, dict):
             raise MismatchError("an object", value)
@@ -118,6 +156,7 @@ def record(fields: Mapping[str, Field], *rules: Callable[[dict[str, Any]], None]
 def list_of(kind: Kind) -> Kind:
     """Make the kind of a list whose every element is of one kind."""
 
+    @shaped(lambda: {"type": "array", "items": shape_of(kind)})
     def check(value: Any) -> Any:
         if not isinstance(value, list):
             raise MismatchError("a list", value)
@@ -136,6 +175,7 @@ def list_of(kind: Kind) -> Kind:
 def map_of(key: Kind, kind: Kind) -> Kind:
     """Make the kind of an object with free names, all of whose values are of one kind."""
 
+    @shaped(lambda: {"type": "object", "propertyNames": shape_of(key), "additionalProperties": shape_of(kind)})
     def check(value: Any) -> Any:
         if not isinstance(value, dict):
             raise MismatchError("an object", value)

@@ -18,6 +18,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     ABSENT,
     Kind,
     MismatchError,
+    Shape,
+    shape_of,
+    shaped,
 )
 
 _CACHE = 8192
@@ -32,10 +35,20 @@ _DEVICE = re.compile(r"eth(?:0|[1-9][0-9]{0,3})")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 _PORTS = re.compile(r"(0|[1-9][0-9]{0,4}):(0|[1-9][0-9]{0,4})")
 # Category Cc, the line and paragraph separators, and lone surrogates, which no file can hold.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_UNSAFE_IN_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSAFE_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NETMASKS = {str(ipaddress.ip_network((0, length)).netmask): length for length in range(33)}
+
+
+def _text_like(pattern: str, **more: Any) -> Shape:
+    """Return the JSON Schema of a text that matches as a whole."""
+    return {"type": "string", "pattern": f"^(?:{pattern})$", **more}
+
+
+def _but(pattern: str) -> Shape:
+    """Return the JSON Schema of a text without the characters that a pattern forbids."""
+    return {"type": "string", "pattern": f"^{pattern.replace('[', '[^', 1)}*$"}
 
 
 def _string(value: Any, expected: str) -> str:
@@ -49,6 +62,7 @@ def is_integer(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+@shaped(lambda: {"type": "boolean"})
 def boolean(value: Any) -> bool:
     """Accept true and false."""
     if not isinstance(value, bool):
@@ -60,6 +74,7 @@ def integer(low: int, high: int) -> Kind:
     """Make the kind of a JSON integer within bounds."""
     expected = f"an integer from {low} to {high}"
 
+    @shaped(lambda: {"type": "integer", "minimum": low, "maximum": high})
     def check(value: Any) -> int:
         if not is_integer(value) or not low <= value <= high:
             raise MismatchError(expected, value)
@@ -72,6 +87,7 @@ def number(low: int, high: int) -> Kind:
     """Make the kind of an integer, or of its decimal digits in a text; kept as it came."""
     expected = f"an integer from {low} to {high}"
 
+    @shaped(lambda: {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, _text_like(_NUMBER.pattern)]})
     def check(value: Any) -> Any:
         if is_integer(value):
             found = value
@@ -91,6 +107,7 @@ def one_of(*words: str) -> Kind:
     expected = "one of " + ", ".join(words)
     allowed = frozenset(words)
 
+    @shaped(lambda: {"enum": list(words)})
     def check(value: Any) -> str:
         if not isinstance(value, str) or value not in allowed:
             raise MismatchError(expected, value)
@@ -99,11 +116,17 @@ def one_of(*words: str) -> Kind:
     return check
 
 
+def _any_case(word: str) -> str:
+    """Return a pattern of a word of ASCII letters in any case: ECMA-262 has no flag for it within a pattern."""
+    return "".join(f"[{char.lower()}{char.upper()}]" for char in word)
+
+
 def word_of(*words: str) -> Kind:
     """Make the kind of a fixed set of words in any case; the lower-case word is kept."""
     expected = "one of " + ", ".join(words)
     allowed = frozenset(words)
 
+    @shaped(lambda: _text_like("|".join(_any_case(word) for word in words)))
     def check(value: Any) -> str:
         if not isinstance(value, str) or value.lower() not in allowed:
             raise MismatchError(expected, value)
@@ -112,6 +135,7 @@ def word_of(*words: str) -> Kind:
     return check
 
 
+@shaped(lambda: _text_like(_IPV4.pattern))
 def ipv4(value: Any) -> str:
     """Accept a dotted IPv4 address."""
     if not isinstance(value, str) or not _IPV4.fullmatch(value):
@@ -131,6 +155,7 @@ def _is_ipv6(value: str) -> bool:
     return True
 
 
+@shaped(lambda: {"type": "string", "format": "ipv6", "pattern": "^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$"})
 def ipv6(value: Any) -> str:
     """Accept an IPv6 address without a scope."""
     if not isinstance(value, str) or not _is_ipv6(value):
@@ -138,6 +163,7 @@ def ipv6(value: Any) -> str:
     return value
 
 
+@shaped(lambda: {"anyOf": [shape_of(ipv4), shape_of(ipv6)]})
 def ip(value: Any) -> str:
     """Accept an IPv4 or IPv6 address."""
     if not isinstance(value, str) or not (_IPV4.fullmatch(value) or _is_ipv6(value)):
@@ -156,6 +182,7 @@ def cidr_family(value: str) -> int:
     return 6 if _is_ipv6(address) and int(length) <= 128 else 0
 
 
+@shaped(lambda: _text_like(rf"{_IPV4.pattern}/(?:3[0-2]|[12]?[0-9])"))
 def cidr4(value: Any) -> str:
     """Accept ``a.b.c.d/length``; host bits may be set, as users may type them in."""
     if not isinstance(value, str) or cidr_family(value) != 4:
@@ -163,6 +190,7 @@ def cidr4(value: Any) -> str:
     return value
 
 
+@shaped(lambda: _text_like(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9])"))
 def cidr6(value: Any) -> str:
     """Accept an IPv6 CIDR; host bits may be set."""
     if not isinstance(value, str) or cidr_family(value) != 6:
@@ -170,6 +198,7 @@ def cidr6(value: Any) -> str:
     return value
 
 
+@shaped(lambda: {"anyOf": [shape_of(cidr4), shape_of(cidr6)]})
 def cidr(value: Any) -> str:
     """Accept a CIDR of either family."""
     if not isinstance(value, str) or cidr_family(value) == 0:
@@ -180,6 +209,7 @@ def cidr(value: Any) -> str:
 def comma_list(kind: Kind) -> Kind:
     """Make the kind of a text with elements of one kind, joined by commas without blanks."""
 
+    @shaped(lambda: {"type": "string", "pattern": "^[^,]+(?:,[^,]+)*$", "description": "joined by commas"})
     def check(value: Any) -> str:
         text = _string(value, "a comma separated list")
         for element in text.split(","):
@@ -192,6 +222,7 @@ def comma_list(kind: Kind) -> Kind:
     return check
 
 
+@shaped(lambda: {"enum": list(_NETMASKS)})
 def netmask(value: Any) -> str:
     """Accept a dotted netmask whose ones are contiguous."""
     if not isinstance(value, str) or value not in _NETMASKS:
@@ -204,6 +235,7 @@ def prefix_length(mask: str) -> int:
     return _NETMASKS[mask]
 
 
+@shaped(lambda: _text_like(_MAC.pattern))
 def mac(value: Any) -> str:
     """Accept a MAC address; the lower-case form is kept, since Linux shows it so."""
     if not isinstance(value, str) or not _MAC.fullmatch(value):
@@ -212,6 +244,7 @@ def mac(value: Any) -> str:
     return value if lower == value else lower
 
 
+@shaped(lambda: _text_like(_DEVICE.pattern))
 def device(value: Any) -> str:
     """Accept the name of a NIC; numbers above 9 are normal (behaviour, section 1)."""
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):
@@ -219,6 +252,7 @@ def device(value: Any) -> str:
     return value
 
 
+@shaped(lambda: _text_like(_HOST_NAME.pattern))
 def host_name(value: Any) -> str:
     """Accept one label of RFC 1123: letters, digits and inner hyphens, at most 63."""
     if not isinstance(value, str) or not _HOST_NAME.fullmatch(value):
@@ -226,6 +260,7 @@ def host_name(value: Any) -> str:
     return value
 
 
+@shaped(lambda: _text_like(_DOMAIN.pattern, maxLength=253))
 def domain(value: Any) -> str:
     """Accept a DNS domain of RFC 1123 labels, at most 253 characters."""
     if not isinstance(value, str) or not _DOMAIN.fullmatch(value) or len(value) > 253:
@@ -233,6 +268,7 @@ def domain(value: Any) -> str:
     return value
 
 
+@shaped(lambda: {"anyOf": [shape_of(ipv6), shape_of(domain)]})
 def host(value: Any) -> str:
     """Accept an address or a domain name."""
     if isinstance(value, str) and (_is_ipv6(value) or (_DOMAIN.fullmatch(value) and len(value) <= 253)):
@@ -240,6 +276,7 @@ def host(value: Any) -> str:
     raise MismatchError("an IP address or a domain name", value)
 
 
+@shaped(lambda: _but(_UNSAFE.pattern))
 def text(value: Any) -> str:
     """Accept one line of any printable characters."""
     found = _string(value, "a text")
@@ -248,6 +285,7 @@ def text(value: Any) -> str:
     return found
 
 
+@shaped(lambda: {**shape_of(text), "minLength": 1})
 def some_text(value: Any) -> str:
     """Accept one line that is not empty."""
     found = text(value)
@@ -256,6 +294,7 @@ def some_text(value: Any) -> str:
     return found
 
 
+@shaped(lambda: _but(_UNSAFE_IN_LINES.pattern))
 def lines(value: Any) -> str:
     """Accept text of several lines; tabs and line ends are its only control characters."""
     found = _string(value, "a text")
@@ -264,6 +303,7 @@ def lines(value: Any) -> str:
     return found
 
 
+@shaped(lambda: {"type": ["string", "null"]})
 def content(value: Any) -> str | None:
     """Accept what becomes a file of its own: any text, or null."""
     if value is None:
@@ -278,6 +318,7 @@ def matching(pattern: str, expected: str) -> Kind:
     """Make the kind of a text that matches a regular expression as a whole."""
     compiled = re.compile(pattern)
 
+    @shaped(lambda: _text_like(pattern, description=expected))
     def check(value: Any) -> str:
         if not isinstance(value, str) or not compiled.fullmatch(value):
             raise MismatchError(expected, value)
@@ -286,6 +327,7 @@ def matching(pattern: str, expected: str) -> Kind:
     return check
 
 
+@shaped(lambda: _text_like(_PORTS.pattern, description="first:last, in order"))
 def port_text(value: Any) -> str:
     """Accept ``first:last``, both 0 to 65535, in order."""
     found = _PORTS.fullmatch(value) if isinstance(value, str) else None
@@ -294,6 +336,7 @@ def port_text(value: Any) -> str:
     return found.string
 
 
+@shaped(lambda: {"type": "array", "items": shape_of(integer(0, 65535)), "minItems": 2, "maxItems": 2})
 def port_pair(value: Any) -> list[int]:
     """Accept ``[first, last]``, both 0 to 65535, in order; the path names the number that is wrong."""
     if not isinstance(value, list) or len(value) != 2:
@@ -306,6 +349,7 @@ def port_pair(value: Any) -> list[int]:
     return value
 
 
+@shaped(lambda: _text_like(r"(?!\.)(?:(?!\.\.)[^/\\\x00-\x1f])+", maxLength=255))
 def safe_name(value: Any) -> str:
     """Accept the name of a file: no separator, no ``..``, no leading dot, no control character, 255 bytes."""
     found = _string(value, "a file name")

@@ -15,6 +15,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     may,
     need,
     record,
+    shape_of,
+    shaped,
 )
 
 # RFC 2132, section 9.2: the lease time is 32 bits of seconds.
@@ -60,6 +62,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}").fullmatch
 """What nearly every name is: 2,000 VMs have 48,000 of them, in a databag that every converge reads."""
 
 
+@shaped(lambda: shape_of(_BASE64))
 def base64_text(value: Any) -> str:
     """Accept base64 that can be decoded: one digit of the alphabet alone is no byte."""
     found = str(_BASE64(value))
@@ -68,6 +71,14 @@ def base64_text(value: Any) -> str:
     return found
 
 
+@shaped(
+    lambda: {
+        "type": "array",
+        "prefixItems": [*(shape_of(k.safe_name),) * 2, shape_of(k.content)],
+        "minItems": 3,
+        "maxItems": 3,
+    }
+)
 def metadata_item(value: Any) -> list[Any]:
     """Accept ``[folder, file, content]``; the names become paths, the content of user data is base64."""
     if not isinstance(value, list) or len(value) != 3:

@@ -17,6 +17,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     may,
     need,
     record,
+    shape_of,
+    shaped,
 )
 
 # RFC 791 wants 68 octets of every link; 65535 is the longest IPv4 packet.
@@ -99,6 +101,7 @@ GUEST_NETWORK = record(
 )
 
 
+@shaped(lambda: shape_of(k.cidr))
 def canonical_network(value: Any) -> str:
     """Accept the destination of a route and clear its host bits, so that one network has one key."""
     network = str(ipaddress.ip_network(k.cidr(value), strict=False))

@@ -15,6 +15,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     may,
     need,
     record,
+    shape_of,
+    shaped,
 )
 
 # Types and codes of ICMP are octets (RFC 792); -1 is CloudStack's "any".
@@ -94,6 +96,7 @@ FIREWALL_RULES = record({"rules": need(list_of(RULE4))})
 IPV6_FIREWALL_RULES = record({"rules": need(list_of(RULE6))})
 
 
+@shaped(lambda: {"anyOf": [{"const": "any"}, shape_of(k.port_text)]})
 def ports_or_any(value: Any) -> str:
     """Accept a port range, or ``any`` as a VPC router may be sent."""
     return "any" if value == "any" else k.port_text(value)
@@ -158,6 +161,7 @@ STATIC_NAT_RULES = record(
 )
 
 
+@shaped(lambda: {"type": "string", "pattern": "^[0-9./]+:[0-9]{1,5}:", "description": "ip:port:…"})
 def listener(value: Any) -> str:
     """Accept ``ip:port:…`` of a listener to open or close; statistics may say ``0.0.0.0/0`` as address."""
     parts = value.split(":", 2) if isinstance(value, str) else []
@@ -169,6 +173,7 @@ def listener(value: Any) -> str:
     return k.text(value)
 
 
+@shaped(lambda: {"anyOf": [{"const": ""}, shape_of(listener)]})
 def statistics(value: Any) -> str:
     """Accept a statistics listener; the empty text means that there is none."""
     return value if value == "" else listener(value)

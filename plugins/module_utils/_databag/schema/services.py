@@ -16,6 +16,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     may,
     need,
     record,
+    shaped,
 )
 
 # strongSwan's proposal keywords, joined by hyphens; CloudStack puts the group behind a semicolon.
@@ -34,6 +35,7 @@ VPN_USER = record(
 VPN_USERS = record({"vpn_users": need(list_of(VPN_USER))})
 
 
+@shaped(lambda: {"type": "string", "pattern": "^[0-9.]+-[0-9.]+$", "description": "first-last, in order"})
 def address_range(value: Any) -> str:
     """Accept ``first-last`` of IPv4 addresses, in order."""
     first, _dash, last = value.partition("-") if isinstance(value, str) else ("", "", "")
