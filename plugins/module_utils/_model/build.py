@@ -30,6 +30,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     VrrpState,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.settings import settings
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.waiting import waiting
 
 
 def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpState.UNKNOWN) -> Router:
@@ -38,14 +39,15 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
     routes, warnings = _static_routes(bags, found)
     leases = dhcp.leases(bags, found)
     chosen = settings(bags)
+    firewall, balancer = rules.firewall(bags), load_balancer(bags)
     return Router(
         settings=chosen,
         state=state,
         devices=found,
-        pending=pending,
+        pending=(*pending, *waiting(bags, firewall, balancer)),
         warnings=(*warnings, *unbuilt.warnings(bags)),
         nics=tuple(sorted(nics, key=lambda nic: nic.name)),
-        firewall=rules.firewall(bags),
+        firewall=firewall,
         egress=rules.egress(bags),
         acls=_acls(rules.acls(bags, Locator(nics)), found, chosen),
         # Nothing is translated in routed mode, whatever the databags still hold.
@@ -57,7 +59,7 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
         gateways=leases.gateways,
         vm_data=metadata.vm_data(bags),
         passwords=metadata.passwords(bags),
-        load_balancer=load_balancer(bags),
+        load_balancer=balancer,
     )
 
 

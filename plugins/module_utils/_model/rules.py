@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Any
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.sources import contend
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import values
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.devices import Locator
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
@@ -128,9 +130,47 @@ def _acl_protocol(item: Record) -> str | None:
 
 
 def forwards(bags: Mapping[str, Any]) -> tuple[Forward, ...]:
-    """Return the port forwards in the order of address, protocol and port."""
-    found = (_forward(record) for record in _nat_records(bags) if record["type"] == "forward")
-    return tuple(sorted((forward for forward in found if forward), key=_forward_key))
+    """Return the port forwards that are in force, in the order of address, protocol and port."""
+    alike: dict[tuple[Any, ...], list[Forward]] = {}
+    for record in _nat_records(bags):
+        forward = _forward(record) if record["type"] == "forward" else None
+        if forward is not None:
+            alike.setdefault((forward.public_ip, forward.protocol, forward.public_ports), []).append(forward)
+    return tuple(sorted((forward for found in alike.values() for forward in _in_force(found)), key=_forward_key))
+
+
+def _in_force(alike: list[Forward]) -> list[Forward]:
+    """Return what is left of forwards of the same ports, oldest first, when the newer ones have their sources.
+
+    One for every source contends with its like only: those with sources are asked before it.
+    """
+    if len(alike) == 1 or not contend([tuple(map(IPv4Network, forward.sources)) for forward in alike]):
+        return alike
+    found: dict[bool, list[Forward]] = {True: [], False: []}
+    taken: list[IPv4Network] = []
+    for forward in reversed(alike):
+        if not forward.sources:
+            found[False] = found[False] or [forward]
+        elif left := _without(forward.sources, taken):
+            found[True].append(replace(forward, sources=left))
+            taken += map(IPv4Network, forward.sources)
+    return [*found[True], *found[False]]
+
+
+def _without(sources: tuple[str, ...], taken: list[IPv4Network]) -> tuple[str, ...]:
+    """Return the CIDRs without those that are taken; as they are where none is."""
+    left = [IPv4Network(cidr) for cidr in sources]
+    if not any(one.overlaps(other) for one in left for other in taken):
+        return sources
+    for other in taken:
+        left = [piece for network in left for piece in _except(network, other)]
+    return tuple(map(str, collapse_addresses(left)))
+
+
+def _except(network: IPv4Network, other: IPv4Network) -> Iterable[IPv4Network]:
+    if not network.overlaps(other):
+        return (network,)
+    return () if network.subnet_of(other) else network.address_exclude(other)
 
 
 def _forward(record: Record) -> Forward | None:
@@ -164,7 +204,7 @@ def _port_text(value: Any) -> Ports | None:
 
 
 def static_nats(bags: Mapping[str, Any]) -> tuple[StaticNat, ...]:
-    """Return the one-to-one NATs, one per public address, in address order."""
+    """Return the one-to-one NATs, one per public address, in address order; of several records the last one counts."""
     found: dict[IPv4Address, IPv4Address] = {}
     for record in _nat_records(bags):
         if record["type"] == "staticnat":

@@ -157,9 +157,16 @@ def require_harmless(router: Router, committed: Router) -> None:
 
 
 def require_own_addresses(binds: Iterable[Bind], balancer: LoadBalancer) -> None:
-    """Raise DropError for a listener on an address that is not the router's (G4)."""
+    """Raise DropError for a listener on an address that is not the router's (G4).
+
+    One that the drop itself opens waits for its address: haproxy binds it all the same (net.ipv4.ip_nonlocal_bind), so
+    it answers as soon as the address comes, and the model tells it as pending until then.
+    """
+    opened_by_drop = {(listener.ip, listener.port) for listener in balancer.listeners}
     for bind in binds:
-        if bind.ip is not None and bind.ip not in balancer.addresses and not bind.ip.is_loopback:
+        if bind.ip is None or bind.ip.is_loopback or bind.ip in balancer.addresses:
+            continue
+        if (bind.ip, bind.port) not in opened_by_drop:
             raise DropError(_DROP, "rules[0].configuration", "listeners on addresses of this router", str(bind))
 
 

@@ -14,7 +14,20 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     merge,
     merge_all,
 )
-from tests.unit.databag.support import ACL_RULE, ARGUMENTS, BODIES, MAC, TIER, drop, filled, ips, merged
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import Drop
+from tests.unit.databag.support import (
+    ACL_RULE,
+    ARGUMENTS,
+    BALANCER,
+    BODIES,
+    MAC,
+    TIER,
+    drop,
+    filled,
+    ips,
+    merged,
+    rules,
+)
 
 OTHER = "02:00:55:00:00:03"
 
@@ -102,6 +115,99 @@ def test_merge_ips_takes_the_acl_with_the_private_gateway() -> None:
     start = merged(drop("networkacl"))
     bags = merge_all(start, [ips(gateway), acl, ips({**gateway, "add": False})])
     assert bags["networkacl"] == start["networkacl"]
+
+
+LEAVING = "192.0.2.10"
+MOVED = {"vif_mac_address": OTHER, "nic_dev_id": 3}
+
+
+def used(other: str = "192.0.2.20") -> list[Drop]:
+    """Return drops by which 192.0.2.10 is used in every way there is, and another address in some."""
+    nat = {"source_ip_address": LEAVING}
+    balancer = {**BALANCER, "add_rules": [f"{LEAVING}:80:", f"{other}:80:"], "stat_rules": [f"{LEAVING}:8081:0/0:,"]}
+    return [
+        rules("forwardrules", nat, {"source_ip_address": other}),
+        rules("staticnatrules", nat),
+        rules("firewallrules", {"src_ip": LEAVING}, {"id": 102, "src_ip": other}),
+        rules("firewallrules", {"id": 0, "src_ip": "", "traffic_type": "Egress", "protocol": "all"}),
+        drop("loadbalancer", rules=[balancer]),
+        drop("remoteaccessvpn", vpn_server_ip=LEAVING),
+        drop("site2sitevpn", local_public_ip=LEAVING),
+        drop("site2sitevpn", local_public_ip=other, peer_gateway_ip="203.0.113.42"),
+    ]
+
+
+def uses_of(bags: dict[str, Bag], address: str) -> set[str]:
+    """Return the databags that still say something about an address, but for `ips` and arguments; closed listeners open none."""
+    others = {name: bag for name, bag in bags.items() if name not in ("ips", "cmdline", "loadbalancer")}
+    found = {name for name, bag in others.items() if address in json.dumps(bag)}
+    opened = [rule for b in bags["loadbalancer"]["config"] for f in ("add_rules", "stat_rules") for rule in b[f]]
+    return found | ({"loadbalancer"} if any(rule.startswith(f"{address}:") for rule in opened) else set())
+
+
+EVERY_USE = {"forwardingrules", "firewallrules", "loadbalancer", "remoteaccessvpn", "site2sitevpn"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param([{"add": False}], id="away"),
+        pytest.param([{"add": False, **MOVED}], id="away from a NIC it was not on"),
+        pytest.param([{}, {"add": False}], id="put again and taken away in one drop"),
+        pytest.param([{"add": False}, {"public_ip": "192.0.2.20"}], id="away, while another comes"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False], ids=["was there", "was never there"])
+def test_merge_ips_forgets_what_an_address_was_used_for(change: list[dict[str, Any]], there: bool) -> None:
+    """It would be open again, for whoever has it next, as soon as it came back (apache/cloudstack#3862, #6189)."""
+    before = merged(*([ips({})] if there else []), *used())
+    assert uses_of(before, LEAVING) == EVERY_USE
+    after = merge(before, ips(*change))
+    assert uses_of(after, LEAVING) == set()
+    assert uses_of(after, "192.0.2.20") == {"forwardingrules", "firewallrules", "loadbalancer", "site2sitevpn"}
+    assert "0" in after["firewallrules"], "egress has no public address"
+    assert after["loadbalancer"]["config"][0]["configuration"] == BALANCER["configuration"]
+    assert uses_of(merge(after, ips({})), LEAVING) == set()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param([{"add": False}, MOVED], id="taken away first"),
+        pytest.param([MOVED, {"add": False}], id="put first"),
+        pytest.param([{"nic_dev_id": 3, "vif_mac_address": None}, {"add": False, "vif_mac_address": None}], id="no MAC"),
+        pytest.param([MOVED], id="put alone"),
+        pytest.param([{"add": False}, {}], id="away and back on the same NIC"),
+    ],
+)
+def test_merge_ips_keeps_what_an_address_is_used_for_when_it_moves(change: list[dict[str, Any]]) -> None:
+    before = merged(ips({}), *used())
+    after = merge(before, ips(*change))
+    assert listed(after) == {"eth2" if change[-1] == {} else "eth3": [LEAVING]}
+    assert {name: bag for name, bag in after.items() if name != "ips"} == {n: b for n, b in before.items() if n != "ips"}
+
+
+def test_merge_ips_lets_rules_wait_for_their_address() -> None:
+    waiting = merged(*used())
+    assert uses_of(merge(waiting, ips({})), LEAVING) == EVERY_USE
+    assert uses_of(merge(waiting, ips({"public_ip": "192.0.2.77"})), LEAVING) == EVERY_USE
+
+
+def test_merge_ips_of_a_private_gateway_that_moves_takes_the_acl_of_the_nic_it_left() -> None:
+    gateway = {"is_private_gateway": True, "nic_dev_id": 4, "vif_mac_address": MAC, "public_ip": "172.20.0.2"}
+    acl = drop("networkacl", device="eth4", mac_address=MAC, private_gateway_acl=True)
+    for change in ([{**gateway, "add": False}, {**gateway, **MOVED}], [{**gateway, **MOVED}, {**gateway, "add": False}]):
+        bags = merged(ips(gateway), acl, ips(*change))
+        assert listed(bags) == {"eth3": ["172.20.0.2"]}
+        assert bags["networkacl"] == {"id": "networkacl"}
+
+
+def test_merge_cmdline_forgets_what_an_address_was_used_for_that_is_no_longer_given() -> None:
+    before = merged(drop("cmdline"), *used())
+    assert uses_of(merge(before, drop("cmdline")), LEAVING) == EVERY_USE
+    assert uses_of(merge(before, drop("cmdline", cmd_line={**ARGUMENTS, "domain": "x.y"})), LEAVING) == EVERY_USE
+    moved = merge(before, drop("cmdline", cmd_line={**ARGUMENTS, "eth2ip": "192.0.2.99"}))
+    assert uses_of(moved, LEAVING) == set()
 
 
 def test_merge_ip_aliases_go_behind_the_address_of_the_guest_nic() -> None:

@@ -59,8 +59,59 @@ def test_merge_forwards_stores_the_shape_of_the_original() -> None:
 
 
 def test_merge_forwards_replaces_the_same_rule() -> None:
-    bags = merged(drop("forwardrules"), rules("forwardrules", {"destination_ip_address": "10.1.1.12"}))
-    assert natted(bags) == [("forward", "tcp", "8000:8010", "10.1.1.12")]
+    once = merged(rules("forwardrules", {"source_cidr_list": "203.0.113.0/25"}))
+    bags = merge(once, rules("forwardrules", {"source_cidr_list": "203.0.113.0/25,198.18.0.0/15"}))
+    assert len(bags["forwardingrules"][IP]) == 1
+
+
+NEWER: dict[str, Any] = {"destination_ip_address": "10.1.1.12"}
+OTHER_PORTS: dict[str, Any] = {"destination_port_range": "7000:7010"}
+SOURCES: dict[str, Any] = {"source_cidr_list": "203.0.113.0/25,198.18.0.0/15"}
+GONE: dict[str, Any] = {"revoke": True}
+CONTENDING = [
+    pytest.param("forwardrules", {}, NEWER, id="forward"),
+    pytest.param("forwardrules", {}, OTHER_PORTS, id="other ports of the same VM"),
+    pytest.param("forwardrules", SOURCES, {**SOURCES, **NEWER}, id="with sources"),
+    pytest.param("forwardrules", SOURCES, {**NEWER, "source_cidr_list": "203.0.113.0/25"}, id="one source shared"),
+    pytest.param("forwardrules", {"source_cidr_list": ""}, {**NEWER, "source_cidr_list": "0.0.0.0/0"}, id="any source"),
+    pytest.param("forwardrules", {"protocol": "any"}, {**NEWER, "protocol": "any"}, id="any protocol"),
+    pytest.param("staticnatrules", {}, NEWER, id="static NAT"),
+    pytest.param(
+        "staticnatrules",
+        {"protocol": "tcp", "source_port_range": "80:80"},
+        {"protocol": "tcp", "source_port_range": "22:22", **NEWER},
+        id="static NAT of other ports",
+    ),
+]
+
+
+def targets(bags: dict[str, Bag], kind: str) -> list[tuple[str, str | None]]:
+    """Return where the contending rules lead, the one in force last."""
+    found = bags.get("forwardingrules", {}).get(IP if kind == "forwardrules" else STATIC_NAT["source_ip_address"], [])
+    return [(record["internal_ip"], record.get("internal_ports")) for record in found]
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["several drops", "one drop"])
+@pytest.mark.parametrize(("kind", "older", "newer"), CONTENDING)
+def test_merge_removes_only_the_rule_with_the_target_that_is_revoked(
+    kind: str, older: dict[str, Any], newer: dict[str, Any], at_once: bool
+) -> None:
+    """The server lets two rules of one public port exist for a moment (apache/cloudstack#8386)."""
+
+    def after(*changes: dict[str, Any]) -> list[tuple[str, str | None]]:
+        drops = [rules(kind, *changes)] if at_once else [rules(kind, change) for change in changes]
+        return targets(merge_all({}, drops), kind)
+
+    first, second = after(older), after(newer)
+    assert first != second
+    assert after(older, newer) == [*first, *second]
+    assert after(older, newer, older) == [*second, *first]
+    assert after(older, newer, {**newer, **GONE}) == first, "the older one comes back"
+    assert after(older, newer, {**older, **GONE}) == second
+    assert after({**older, **GONE}, newer) == second
+    assert after(newer, {**older, **GONE}) == second, "a rule that is not there is revoked"
+    assert after(older, {**newer, **GONE}, newer) == [*first, *second]
+    assert after(older, newer, {**older, **GONE}, {**newer, **GONE}) == []
 
 
 def test_merge_forwards_tells_rules_apart_by_protocol_ports_and_sources() -> None:
@@ -133,7 +184,7 @@ def test_merge_static_nat_stores_one_to_one_as_the_original() -> None:
 
 def test_merge_static_nat_takes_a_new_target() -> None:
     bags = merged(drop("staticnatrules"), rules("staticnatrules", {"destination_ip_address": "10.1.1.12"}))
-    assert natted(bags, "192.0.2.12") == [("staticnat", None, None, "10.1.1.12")]
+    assert natted(bags, "192.0.2.12")[-1] == ("staticnat", None, None, "10.1.1.12")
 
 
 @pytest.mark.parametrize("kind", ["forwardrules", "firewallrules"])

@@ -109,11 +109,14 @@ def test_parse_bag_knows_an_alias_of_the_original() -> None:
     ]
 
 
-def test_parse_bag_has_one_rule_where_the_original_has_two() -> None:
+def test_parse_bag_keeps_two_rules_of_one_port_the_newer_one_last() -> None:
+    """The original puts the newer one last; either may be revoked yet (apache/cloudstack#8386)."""
     rule = {"type": "forward", "public_ip": "192.0.2.10", "public_ports": "22:22", "internal_ports": "22:22"}
     both = [{**rule, "protocol": "tcp", "internal_ip": f"10.1.1.{n}", "source_cidr_list": ""} for n in (11, 12)]
     found = taken("forwardingrules", {"192.0.2.10": both})["192.0.2.10"]
-    assert [record["internal_ip"] for record in found] == ["10.1.1.12"]
+    assert [record["internal_ip"] for record in found] == ["10.1.1.11", "10.1.1.12"]
+    again = taken("forwardingrules", {"192.0.2.10": [*both, both[0]]})["192.0.2.10"]
+    assert [record["internal_ip"] for record in again] == ["10.1.1.12", "10.1.1.11"]
 
 
 @pytest.mark.parametrize(

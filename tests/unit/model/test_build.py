@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, StaticRoute
-from tests.unit.model.bags import address, cmdline, ips, nics
+from tests.unit.model.bags import address, cmdline, egress, firewall, ingress, ips, nics
 
 NICS = nics(eth0="00", eth1="01", eth2="02", eth4="04", eth5="05")
 BAGS: dict[str, Any] = {
@@ -99,3 +99,44 @@ def test_build_finds_the_primary_public_device_by_source_nat_address_or_gateway(
         primary = build({"ips": bag, "cmdline": cmdline(**arguments)}, NICS).primary_public
         assert primary is not None
         assert (primary.name, primary.role) == ("eth2", Role.PUBLIC)
+
+
+def test_build_tells_what_waits_for_its_address() -> None:
+    """The server sends addresses first in every flow that was read; what comes earlier is kept and told."""
+    nat = {"type": "staticnat", "public_ip": "192.0.2.8", "internal_ip": "10.2.1.11"}
+    bags: dict[str, Any] = {
+        **BAGS,
+        "forwardingrules": {
+            "id": "forwardingrules",
+            "192.0.2.8": [nat, {**nat, "type": "forward", "protocol": "tcp", "public_ports": "1:1"}],
+            "192.0.2.50": [{**nat, "public_ip": "192.0.2.50"}],
+        },
+        "firewallrules": firewall(ingress("192.0.2.8"), ingress("192.0.2.50"), ingress("198.51.100.7"), egress(True)),
+        "loadbalancer": {
+            "id": "loadbalancer",
+            "config": [{"configuration": [], "add_rules": ["192.0.2.50:80:", "192.0.2.9:80:"], "stat_rules": [""]}],
+        },
+    }
+    assert build(bags, NICS).pending == (
+        "192.0.2.8: port forwarding, static NAT, firewall rules: no such address yet",
+        "192.0.2.9: load balancer on port 80: no such address yet",
+        "198.51.100.7: firewall rules: no such address yet",
+    )
+    unplugged = ips(eth9=[address(f"192.0.2.{n}", vif_mac_address="02:00:00:00:00:99") for n in (8, 9, 50)])
+    told = build({**bags, "ips": unplugged}, NICS).pending
+    assert [line for line in told if "no such address" in line] == [
+        "198.51.100.7: firewall rules: no such address yet"
+    ], "of an address whose NIC is not there the address is told"
+
+
+def test_build_takes_the_source_nat_address_of_the_arguments_before_that_of_a_drop() -> None:
+    """Drops call the first address of every VLAN that; a VPC that gets another is started again, with new arguments."""
+    bag = ips(
+        eth1=[address("192.0.2.50", gateway="192.0.2.1")],
+        eth2=[address("198.51.100.9", source_nat=True, gateway="198.51.100.1")],
+    )
+    arguments = cmdline(type="vpcrouter", source_nat_ip="192.0.2.50")
+    named = build({"ips": bag, "cmdline": arguments}, NICS).primary_public
+    assert named is not None and named.name == "eth1"
+    gone = build({"ips": ips(eth2=bag["eth2"]), "cmdline": arguments}, NICS).primary_public
+    assert gone is not None and gone.name == "eth2", "while the one of the arguments is not there"

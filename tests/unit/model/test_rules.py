@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import time
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -180,3 +181,64 @@ def test_forwards_for_ipv6_sources_are_open_to_no_one() -> None:
 def test_static_nats_are_one_per_address_while_any_record_is_left() -> None:
     records = [{"type": "staticnat", "public_ports": f"{port}:{port}", "protocol": "tcp"} for port in (22, 80)]
     assert rules.static_nats(nat(FORWARD, *records)) == (StaticNat(FIRST, IPv4Address("10.1.1.11")),)
+
+
+def test_static_nats_lead_where_the_last_record_says() -> None:
+    """Not the one of the highest port: databags have the newest target last."""
+    records = [
+        {"type": "staticnat", "public_ports": "443:443", "protocol": "tcp"},
+        {"type": "staticnat", "public_ports": "22:22", "protocol": "tcp", "internal_ip": "10.1.1.12"},
+    ]
+    assert rules.static_nats(nat(*records)) == (StaticNat(FIRST, IPv4Address("10.1.1.12")),)
+
+
+def led(*records: tuple[str, str]) -> set[tuple[tuple[str, ...], str]]:
+    """Return sources and target of the forwards in force, of records given by sources and target, oldest first."""
+    given = [{**FORWARD, "source_cidr_list": sources, "internal_ip": f"10.1.1.{vm}"} for sources, vm in records]
+    return {(found.sources, str(found.internal_ip).rpartition(".")[2]) for found in rules.forwards(nat(*given))}
+
+
+@pytest.mark.parametrize(
+    ("records", "wanted"),
+    [
+        pytest.param([("", "11"), ("", "12")], {((), "12")}, id="every source"),
+        pytest.param([("", "11"), ("0.0.0.0/0", "12")], {((), "12")}, id="every source in two ways"),
+        pytest.param([("", "12"), ("", "11"), ("", "10")], {((), "10")}, id="three"),
+        pytest.param(
+            [("10.0.0.0/8", "11"), ("10.0.0.0/8", "12")], {(("10.0.0.0/8",), "12")}, id="the same sources"
+        ),
+        pytest.param(
+            [("10.0.0.0/8,172.16.0.0/12", "11"), ("10.0.0.0/8", "12")],
+            {(("172.16.0.0/12",), "11"), (("10.0.0.0/8",), "12")},
+            id="one source shared",
+        ),
+        pytest.param(
+            [("10.0.0.0/8", "11"), ("10.128.0.0/9", "12")],
+            {(("10.0.0.0/9",), "11"), (("10.128.0.0/9",), "12")},
+            id="a part of a source",
+        ),
+        pytest.param(
+            [("10.128.0.0/9", "11"), ("10.0.0.0/8", "12")], {(("10.0.0.0/8",), "12")}, id="more than the source"
+        ),
+        pytest.param(
+            [("", "11"), ("10.0.0.0/8", "12"), ("", "13")], {(("10.0.0.0/8",), "12"), ((), "13")}, id="some and every"
+        ),
+        pytest.param(
+            [("10.0.0.0/8", "11"), ("172.16.0.0/12", "12")],
+            {(("10.0.0.0/8",), "11"), (("172.16.0.0/12",), "12")},
+            id="nothing shared",
+        ),
+    ],
+)  # fmt: skip
+def test_forwards_of_one_port_lead_where_the_newest_for_the_source_says(
+    records: list[tuple[str, str]], wanted: set[tuple[tuple[str, ...], str]]
+) -> None:
+    """Ruleset and the judge of running connections both see only what is in force (apache/cloudstack#8386)."""
+    assert led(*records) == wanted
+
+
+def test_forwards_of_one_port_for_a_thousand_customers_are_no_quadratic_work() -> None:
+    many = [(f"10.{n // 250}.{n % 250}.0/24", str(n % 200)) for n in range(3000)]
+    start = time.process_time()
+    assert len(led(*many)) == 3000
+    assert time.process_time() - start < 1

@@ -165,6 +165,14 @@ def test_listeners_must_be_on_addresses_of_the_router() -> None:
         load_balancer.require_own_addresses([Bind(FOREIGN, 81)], balancer())
 
 
+def test_a_listener_that_the_drop_opens_may_come_before_its_address() -> None:
+    """The server sends addresses first in every flow that was read, but that is no promise."""
+    early = replace(balancer(), listeners=(Listener(FOREIGN, 81),))
+    load_balancer.require_own_addresses([Bind(FOREIGN, 81)], early)
+    with pytest.raises(DropError, match=r"addresses of this router, got 192\.0\.2\.99:82$"):
+        load_balancer.require_own_addresses([Bind(FOREIGN, 82)], early)
+
+
 SOCKETS = [Socket(GUEST, 53, "dnsmasq"), Socket(None, 111, "rpcbind"), Socket(FIRST, 80, "haproxy")]
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges import uses
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
     Bag,
     Workspace,
@@ -116,18 +117,37 @@ def find(bag: Bag, address: str) -> Record | None:
 
 
 def merge_ips(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
-    """Put or remove every address of the drop; ``add: false`` leaves nothing behind (D7)."""
+    """Put or remove every address of the drop; ``add: false`` leaves nothing behind (D7).
+
+    An address that moves to another NIC keeps what it is used for, whichever half of the move comes first.
+    """
+    placed: dict[str, tuple[Record, Record | None]] = {}
+    released = []
     for record in body["ip_address"]:
-        before = find(workspace.read("ips"), record["public_ip"])
-        if not record["add"]:
-            if before:
-                take(workspace, record["public_ip"])
-                _forget_acl_of_gateway(workspace, before)
+        address = record["public_ip"]
+        before = find(workspace.read("ips"), address)
+        if record["add"]:
+            if "nic_dev_id" not in record and before and "nic_dev_id" in before:
+                record = {**record, "nic_dev_id": before["nic_dev_id"]}
+            number = record.get("nic_dev_id")
+            put(workspace, complete(record, NOWHERE if number is None else f"eth{number}"))
+            placed[address] = (record, before)
             continue
-        if "nic_dev_id" not in record and before and "nic_dev_id" in before:
-            record = {**record, "nic_dev_id": before["nic_dev_id"]}
-        number = record.get("nic_dev_id")
-        put(workspace, complete(record, NOWHERE if number is None else f"eth{number}"))
+        now, former = placed.get(address, (None, None))
+        if now is None or _same_nic(now, record):
+            former = take(workspace, address)
+            released.append(address)
+        if former:
+            _forget_acl_of_gateway(workspace, former)
+    uses.forget(workspace, (address for address in released if find(workspace.read("ips"), address) is None))
+
+
+def _same_nic(one: Record, other: Record) -> bool:
+    """Tell whether two records name one NIC: by MAC where both have it, else by number where both have that."""
+    for field in ("vif_mac_address", "nic_dev_id"):
+        if field in one and field in other:
+            return str(one[field]).lower() == str(other[field]).lower()
+    return True
 
 
 def _forget_acl_of_gateway(workspace: Workspace, gone: Record) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges import addresses
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges import addresses, uses
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
     Workspace,
     records,
@@ -75,13 +75,16 @@ def merge_cmdline(workspace: Workspace, body: dict[str, Any], _file: str) -> Non
     before = workspace.read("cmdline").get("config")
     if before == config and records(workspace.read("ips")):
         return
+    taken = []
     for record in address_records(before) if before else []:
         found = addresses.find(workspace.read("ips"), record["public_ip"])
         if found and _is_of_arguments(found, record):
             addresses.take(workspace, record["public_ip"])
+            taken.append(record["public_ip"])
     for record in address_records(config):
         if addresses.find(workspace.read("ips"), record["public_ip"]) is None:
             addresses.put(workspace, record)
+    uses.forget(workspace, (ip for ip in taken if addresses.find(workspace.read("ips"), ip) is None))
     workspace.edit("cmdline")["config"] = config
 
 

@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
     Workspace,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.sources import contend, networks
 
 Record = dict[str, Any]
-Identity = tuple[str, str]
+_STATIC_NAT = "staticnat"
 
 
 def merge_firewall(bag_name: str, workspace: Workspace, body: dict[str, Any], _file: str) -> None:
@@ -52,7 +54,7 @@ def _forward(rule: Record) -> Record:
 def _static_nat(rule: Record) -> Record:
     """Make the record of static NAT; one-to-one has neither ports nor protocol, as in the original."""
     record = {
-        "type": "staticnat",
+        "type": _STATIC_NAT,
         "public_ip": rule["source_ip_address"],
         "internal_ip": rule["destination_ip_address"],
     }
@@ -80,45 +82,76 @@ def _merge_records(workspace: Workspace, changes: list[tuple[bool, Record]]) -> 
 
 
 class RuleTable:
-    """Hold the rules of one public address, found by kind, protocol, ports and source CIDRs."""
+    """Hold the rules of one public address, found by kind, protocol, ports and source CIDRs.
 
-    def __init__(self, records: list[Record]) -> None:
+    Rules that match the same packets and lead elsewhere may all be there, in the order in which they came: the newest
+    is in force, and when it is revoked the one before it is again (apache/cloudstack#8386).
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
         self._by_match: dict[tuple[str, str, str], list[Record]] = {}
+        self._static_targets: dict[str, None] = {}
         for record in records:
-            self._alike(record).append(record)
+            self._append(record)
 
     def _alike(self, record: Record) -> list[Record]:
         match = (record["type"], record.get("protocol", ""), record.get("public_ports", ""))
         return self._by_match.setdefault(match, [])
 
+    def _append(self, record: Record) -> None:
+        self._alike(record).append(record)
+        if record["type"] == _STATIC_NAT:
+            # All static NAT of an address is one, whatever its ports, so its target is the one that came last.
+            self._static_targets.pop(record["internal_ip"], None)
+            self._static_targets[record["internal_ip"]] = None
+
     def remove(self, record: Record) -> None:
-        """Remove what is the same rule: same match, and CIDR lists that are both empty or share a CIDR."""
+        """Remove what is the same rule: same match, same target, and sources that are equal or share a CIDR."""
         alike = self._alike(record)
-        alike[:] = [other for other in alike if not _same_sources(other, record)]
+        alike[:] = [o for o in alike if _target(o) != _target(record) or not _same_sources(o, record)]
 
     def put(self, record: Record) -> None:
-        """Store a rule in place of every other that is the same."""
+        """Store a rule as the newest, in place of every other that is the same."""
         self.remove(record)
-        self._alike(record).append(record)
+        self._append(record)
 
     def records(self) -> list[Record]:
-        """Return all rules in an order that does not depend on when they came."""
-        return sorted((record for alike in self._by_match.values() for record in alike), key=_rank)
+        """Return all rules, in an order that tells when they came only of those that contend for the same packets."""
+        turn = {target: number for number, target in enumerate(self._static_targets)}
+        found: list[Record] = []
+        for alike in self._by_match.values():
+            found += alike if _contend(alike) else sorted(alike, key=_sources_text)
+        return sorted(found, key=lambda record: _rank(record, turn))
+
+
+def _target(record: Record) -> tuple[str, str]:
+    return (record["internal_ip"], record.get("internal_ports", ""))
+
+
+def _sources_text(record: Record) -> str:
+    found: str = record.get("source_cidr_list", "")
+    return found
 
 
 def _same_sources(one: Record, other: Record) -> bool:
-    mine, theirs = one.get("source_cidr_list", ""), other.get("source_cidr_list", "")
-    return mine == theirs or bool(mine and theirs and set(mine.split(",")) & set(theirs.split(",")))
+    if _sources_text(one) == _sources_text(other):
+        return True
+    mine, theirs = networks(_sources_text(one)), networks(_sources_text(other))
+    return mine == theirs or bool(mine & theirs)
 
 
-def _rank(record: Record) -> tuple[str, int, str, str, str]:
-    """Order rules by kind, first public port, ports, protocol and sources."""
+def _contend(alike: list[Record]) -> bool:
+    return len(alike) > 1 and contend([networks(_sources_text(record)) for record in alike])
+
+
+def _rank(record: Record, turn: Mapping[str, int]) -> tuple[str, int, int, str, str]:
+    """Order rules by kind, static NAT by the turn of its target, then by first public port, ports and protocol."""
     ports = record.get("public_ports", "")
     first = ports.partition(":")[0]
     return (
         record["type"],
+        turn[record["internal_ip"]] if record["type"] == _STATIC_NAT else 0,
         int(first) if first.isdigit() else -1,
         ports,
         record.get("protocol", ""),
-        record.get("source_cidr_list", ""),
     )
