@@ -16,6 +16,7 @@ from tests.lab.lab import Lab
 from tests.lab.probes import Answer, PingStream, TcpStream, arp_probe, ask, icmp_ping, tcp
 from tests.lab.router import Router
 from tests.scenarios import drops, networks, states
+from tests.scenarios.balancer import Balancer, Rule
 from tests.scenarios.drops import Drop
 from tests.scenarios.networks import FIXTURES, INTERNET, Isolated
 
@@ -146,7 +147,7 @@ def test_static_nat_comes_and_goes_without_disturbing_others(network: Isolated) 
 
 FORWARD = ("192.0.2.20", (2222, 2222), "10.7.0.11", (22, 22))
 # What is revoked or denied, what gives it back, and the streams that it carried.
-CUTS: dict[str, tuple[Drop, Drop, set[str]]] = {
+CUTS: dict[str, tuple[Drop, Drop | list[Drop], set[str]]] = {
     "forward": (drops.forward(*FORWARD, revoke=True), drops.forward(*FORWARD), {"forward"}),
     "ingress rule": (
         drops.ingress(31, "192.0.2.22", ports=(1, 65535), revoked=True),
@@ -170,7 +171,11 @@ CUTS: dict[str, tuple[Drop, Drop, set[str]]] = {
     ),
     "address": (
         drops.address("192.0.2.21", "192.0.2.1", MAC2, 2, add=False),
-        drops.address("192.0.2.21", "192.0.2.1", MAC2, 2),
+        [
+            drops.address("192.0.2.21", "192.0.2.1", MAC2, 2),
+            drops.ingress(21, "192.0.2.21", cidrs=("203.0.113.0/25",)),
+            drops.forward("192.0.2.21", (80, 80), "10.7.0.12", (8080, 8080)),
+        ],
         {"second address"},
     ),
 }
@@ -183,12 +188,75 @@ def test_what_is_revoked_is_cut_and_nothing_else(network: Isolated, what: str) -
     before = states.state(network.router)
     with Traffic(network) as traffic:
         network.router.drop(drops.named(f"{what.replace(' ', '_')}.cut", 1), revoked)
-    network.router.drop(drops.named(f"{what.replace(' ', '_')}.given", 1), given)
+    states.change(network.router, *(given if isinstance(given, list) else [given]))
     assert set(traffic.disturbed) == carried, traffic.disturbed
     states.assert_same(before, states.state(network.router))
     with Traffic(network) as again:
         pass
     assert again.disturbed == {}
+
+
+def answering(network: Isolated, port: int, ip: str = "192.0.2.20") -> str | None:
+    """Return the VM that answers an internet host at a port of a public address."""
+    return ask(network.internet[INTERNET], tcp(ip, port)).server
+
+
+def test_of_two_forwards_of_one_port_the_revoked_one_goes(network: Isolated) -> None:
+    """The server lets two exist for a moment, and revokes either of them (apache/cloudstack#8386)."""
+    before = states.state(network.router)
+    older, newer = (("192.0.2.20", (9000, 9000), f"10.7.0.{vm}") for vm in (11, 12))
+    states.change(network.router, drops.ingress(811, "192.0.2.20", ports=(9000, 9000)), drops.forward(*older))
+    assert answering(network, 9000) == "web"
+    states.change(network.router, drops.forward(*newer))
+    assert answering(network, 9000) == "db", "the newer one is in force"
+    states.change(network.router, drops.forward(*newer, revoke=True))
+    assert answering(network, 9000) == "web", "the older one comes back"
+    with TcpStream(network.internet[INTERNET], "192.0.2.20", 9000) as cut:
+        states.change(network.router, drops.forward(*newer))
+    assert cut.lost or cut.error, "and what goes on is judged by the one in force, too"
+    states.change(network.router, drops.forward(*older, revoke=True))
+    assert answering(network, 9000) == "db"
+    gone = drops.ingress(811, "192.0.2.20", ports=(9000, 9000), revoked=True)
+    states.change(network.router, drops.forward(*newer, revoke=True), gone)
+    states.assert_same(before, states.state(network.router))
+
+
+def test_a_released_address_comes_back_unused(network: Isolated) -> None:
+    """The server need not have revoked what it was used for (apache/cloudstack#3862, #6189)."""
+    before = states.state(network.router)
+    ip = "192.0.2.79"
+    here, gone = (drops.address(ip, "192.0.2.1", MAC2, 2, add=add) for add in (True, False))
+    used = [drops.static_nat(ip, "10.7.0.12"), drops.ingress(812, ip, ports=(22, 9000))]
+    used.append(drops.forward(ip, (9000, 9000), "10.7.0.11"))
+    states.change(network.router, *used)
+    network.router.command(states.CONVERGE)
+    told = f"{ip}: port forwarding, static NAT, firewall rules: no such address yet"
+    assert told in states.record(network.router)["pending"]
+    states.change(network.router, here)
+    assert [answering(network, port, ip) for port in (22, 9000)] == ["db", "web"], "what came first has waited"
+    states.change(network.router, gone)
+    states.change(network.router, here)
+    assert [answering(network, port, ip) for port in (22, 9000)] == [None, None]
+    states.change(network.router, gone)
+    states.assert_same(before, states.state(network.router))
+
+
+def test_a_balancer_may_come_before_its_address(network: Isolated) -> None:
+    """It is told as pending, serves once the address is there, and does not come back with a released one."""
+    late, balancer = "192.0.2.78", Balancer(network.router)
+    answer = balancer.apply(Rule(late, 80, machines=("10.7.0.11:80",)))
+    assert f"{late}: load balancer on port 80: no such address yet" in answer.stdout
+    here, gone = (drops.address(late, "192.0.2.1", MAC2, 2, add=add) for add in (True, False))
+    allowed = drops.ingress(813, late, ports=(80, 80))
+    states.change(network.router, here, allowed)
+    assert answering(network, 80, late) == "web"
+    states.change(network.router, gone)
+    states.change(network.router, here, allowed)
+    assert answering(network, 80, late) is None
+    balancer.send()
+    assert answering(network, 80, late) == "web", "it is wanted again"
+    balancer.apply()
+    states.change(network.router, gone)
 
 
 def announcements(host: Host, handle: int, ip: str) -> list[str]:

@@ -15,8 +15,8 @@ from typing import Any
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges import (
     addresses,
     boot,
-    machines,
     rules,
+    segments,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import Bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import (
@@ -197,7 +197,7 @@ _TAKERS: dict[str, Callable[[Bag], Bag]] = {
     "bgppeers": keyed(network.PEER, lambda peer: "peer_id" in peer, lambda p: f"{p['peer_id']}-{p['network_id']}"),
     "cmdline": _take_arguments,
     "dhcpconfig": _whole(record({"entries": may(vm.RANGES)})),
-    "dhcpentry": keyed(STORED_ENTRY, lambda entry: not entry.get("remove"), lambda e: machines.addresses_of(e)[0]),
+    "dhcpentry": keyed(STORED_ENTRY, lambda entry: not entry.get("remove"), lambda e: segments.addresses_of(e)[0]),
     "firewallrules": keyed(packets.RULE4, lambda rule: not rule["revoked"], lambda rule: str(rule["id"])),
     "forwardingrules": _take_nat,
     "guestnetwork": _take_tiers,

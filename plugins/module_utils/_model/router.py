@@ -226,7 +226,7 @@ class StaticRoute:
 
 @dataclass(frozen=True, slots=True)
 class DhcpHost:
-    """A static lease: one per MAC (F5, F8). `lease_time` in seconds, 0 is infinite."""
+    """A static lease: one per MAC and network (F5, F8). `lease_time` in seconds, 0 is infinite."""
 
     mac: str
     ip: IPv4Address

@@ -118,6 +118,7 @@ def test_merge_ips_takes_the_acl_with_the_private_gateway() -> None:
 
 
 LEAVING = "192.0.2.10"
+NO_MAC = {"vif_mac_address": None}
 MOVED = {"vif_mac_address": OTHER, "nic_dev_id": 3}
 
 
@@ -138,7 +139,7 @@ def used(other: str = "192.0.2.20") -> list[Drop]:
 
 
 def uses_of(bags: dict[str, Bag], address: str) -> set[str]:
-    """Return the databags that still say something about an address, but for `ips` and arguments; closed listeners open none."""
+    """Return the databags that use an address, which `ips` and the arguments only give; a listener must be open."""
     others = {name: bag for name, bag in bags.items() if name not in ("ips", "cmdline", "loadbalancer")}
     found = {name for name, bag in others.items() if address in json.dumps(bag)}
     opened = [rule for b in bags["loadbalancer"]["config"] for f in ("add_rules", "stat_rules") for rule in b[f]]
@@ -175,7 +176,7 @@ def test_merge_ips_forgets_what_an_address_was_used_for(change: list[dict[str, A
     [
         pytest.param([{"add": False}, MOVED], id="taken away first"),
         pytest.param([MOVED, {"add": False}], id="put first"),
-        pytest.param([{"nic_dev_id": 3, "vif_mac_address": None}, {"add": False, "vif_mac_address": None}], id="no MAC"),
+        pytest.param([{**MOVED, **NO_MAC}, {"add": False, **NO_MAC}], id="put first, without MACs"),
         pytest.param([MOVED], id="put alone"),
         pytest.param([{"add": False}, {}], id="away and back on the same NIC"),
     ],
@@ -184,7 +185,7 @@ def test_merge_ips_keeps_what_an_address_is_used_for_when_it_moves(change: list[
     before = merged(ips({}), *used())
     after = merge(before, ips(*change))
     assert listed(after) == {"eth2" if change[-1] == {} else "eth3": [LEAVING]}
-    assert {name: bag for name, bag in after.items() if name != "ips"} == {n: b for n, b in before.items() if n != "ips"}
+    assert {**after, "ips": before["ips"]} == before
 
 
 def test_merge_ips_lets_rules_wait_for_their_address() -> None:
@@ -196,7 +197,8 @@ def test_merge_ips_lets_rules_wait_for_their_address() -> None:
 def test_merge_ips_of_a_private_gateway_that_moves_takes_the_acl_of_the_nic_it_left() -> None:
     gateway = {"is_private_gateway": True, "nic_dev_id": 4, "vif_mac_address": MAC, "public_ip": "172.20.0.2"}
     acl = drop("networkacl", device="eth4", mac_address=MAC, private_gateway_acl=True)
-    for change in ([{**gateway, "add": False}, {**gateway, **MOVED}], [{**gateway, **MOVED}, {**gateway, "add": False}]):
+    away, here = {**gateway, "add": False}, {**gateway, **MOVED}
+    for change in ([away, here], [here, away]):
         bags = merged(ips(gateway), acl, ips(*change))
         assert listed(bags) == {"eth3": ["172.20.0.2"]}
         assert bags["networkacl"] == {"id": "networkacl"}

@@ -34,6 +34,63 @@ def test_merge_dhcp_entry_has_one_entry_per_mac() -> None:
     assert named(bags) == {"10.1.1.61": "vm-a"}
 
 
+VPC = [
+    drop("cmdline", cmd_line={"type": "vpcrouter", "name": "r-9-VM"}),
+    drop("guestnetwork", router_guest_ip6_cidr="2001:db8:1::/64"),
+    drop("guestnetwork", device="eth3", mac_address="02:00:55:00:00:03", network_id=2042,
+         router_guest_ip="10.2.2.1", router_guest_ip6_cidr="2001:db8:2::/64"),
+]  # fmt: skip
+ONE: dict[str, Any] = {"ipv4_address": "10.2.1.11", "default_gateway": "10.2.1.1", "host_name": "one"}
+TWO: dict[str, Any] = {"ipv4_address": "10.2.2.21", "default_gateway": "10.2.2.1", "host_name": "two"}
+ONE6: dict[str, Any] = {"ipv4_address": None, "ipv6_address": "2001:db8:1::11", "host_name": "one"}
+TWO6: dict[str, Any] = {"ipv4_address": None, "ipv6_address": "2001:db8:2::21", "host_name": "two"}
+EARLY: dict[str, Any] = {"ipv4_address": "10.2.9.11", "default_gateway": "10.2.9.1", "host_name": "early"}
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        pytest.param(ONE, TWO, id="two tiers"),
+        pytest.param(ONE6, TWO6, id="IPv6 alone"),
+        pytest.param(ONE, TWO6, id="IPv4 and IPv6"),
+        pytest.param(ONE, EARLY, id="a tier that comes later"),
+        pytest.param(EARLY, TWO, id="a tier that came later"),
+    ],
+)
+def test_merge_dhcp_entry_serves_one_mac_in_two_tiers(one: dict[str, Any], two: dict[str, Any]) -> None:
+    """The server makes such, and lets a user give the MAC of a NIC (apache/cloudstack#7633)."""
+    first, second = (next(v for k, v in e.items() if k in ("ipv4_address", "ipv6_address") and v) for e in (one, two))
+    bags = merged(*VPC, entry(**one), *served(first), entry(**two), *served(second))
+    assert named(bags) == {first: one["host_name"], second: two["host_name"]}
+    assert {first, second} <= set(bags["vmdata"]) & set(bags["vmpassword"])
+    for gone, kept in (({**one, "remove": True}, second), ({**two, "remove": True}, first)):
+        left = merge(bags, entry(**gone))
+        assert list(named(left)) == [kept]
+        assert [set(left[name]) for name in ("vmdata", "vmpassword")] == [{"id", kept}] * 2
+
+
+def test_merge_dhcp_entry_of_a_nic_that_moves_to_another_tier() -> None:
+    """The entry in the new tier comes first, the removal of the old one after it."""
+    moved = merged(*VPC, entry(**ONE), *served("10.2.1.11"), entry(**TWO), *served("10.2.2.21"))
+    after = merge(moved, entry(**{**ONE, "remove": True}))
+    expected = merged(*VPC, entry(**TWO), *served("10.2.2.21"))
+    assert filled(after) == filled(expected)
+
+
+def test_merge_dhcp_entry_of_a_mac_that_gets_another_address_in_its_tier() -> None:
+    bags = merged(*VPC, entry(**ONE), entry(**TWO), entry(**{**ONE, "ipv4_address": "10.2.1.61"}))
+    assert named(bags) == {"10.2.2.21": "two", "10.2.1.61": "one"}
+    late = merge(bags, entry(**{**ONE, "remove": True}))
+    assert named(late) == named(bags), "the removal of the former address comes late"
+
+
+@pytest.mark.parametrize("kind", ["router", "dhcpsrvr"])
+def test_merge_dhcp_entry_has_one_entry_per_mac_in_all_subnets_of_a_network(kind: str) -> None:
+    """F8: several subnets, each with its gateway, are one network."""
+    arguments = {"type": kind, "name": "r-9-VM", "eth0ip": "10.2.1.2", "eth0mask": "255.255.255.0"}
+    assert named(merged(drop("cmdline", cmd_line=arguments), entry(**ONE), entry(**TWO))) == {"10.2.2.21": "two"}
+
+
 def test_merge_dhcp_entry_has_one_entry_per_address() -> None:
     bags = merged(entry(), entry(mac_address=B_MAC, host_name="vm-b"))
     assert named(bags) == {"10.1.1.11": "vm-b"}

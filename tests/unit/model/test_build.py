@@ -137,6 +137,8 @@ def test_build_takes_the_source_nat_address_of_the_arguments_before_that_of_a_dr
     )
     arguments = cmdline(type="vpcrouter", source_nat_ip="192.0.2.50")
     named = build({"ips": bag, "cmdline": arguments}, NICS).primary_public
-    assert named is not None and named.name == "eth1"
+    assert named is not None
+    assert named.name == "eth1"
     gone = build({"ips": ips(eth2=bag["eth2"]), "cmdline": arguments}, NICS).primary_public
-    assert gone is not None and gone.name == "eth2", "while the one of the arguments is not there"
+    assert gone is not None
+    assert gone.name == "eth2", "while the one of the arguments is not there"

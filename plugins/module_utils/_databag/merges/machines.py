@@ -7,6 +7,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.segments import (
+    addresses_of,
+    same_network,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
     Bag,
     Workspace,
@@ -45,34 +49,36 @@ def _name_in_network(entry: Entry) -> tuple[str, str] | None:
     return (name.lower(), gateway) if name and gateway else None
 
 
-def addresses_of(entry: Entry) -> list[str]:
-    """Return the addresses of an entry; the first one is its key."""
-    return [entry[field] for field in ("ipv4_address", "ipv6_address") if field in entry]
-
-
 def merge_dhcp_entry(workspace: Workspace, body: Entry, _file: str) -> None:
     """Store the entry of a VM's NIC under its address, or remove it.
 
-    One entry per MAC and one per address, the newer wins (F4, F5, F8). A removal touches what has its MAC only:
-    the address may be another VM's by now (F9).
+    One entry per MAC and network, one per address, the newer wins (F4, F5, F8). A removal touches the entry that has
+    its MAC and its address, and no other: the address may be another VM's by now (F9), and the MAC in another tier.
     """
     index = workspace.index("dhcpentry", EntryIndex)
-    mac, addresses = body["mac_address"], addresses_of(body)
-    remove = body.get("remove", False)
-    for key in list(index.by_mac.get(mac, ())):
-        entry = _drop_entry(workspace, index, key)
-        _forget_vm(workspace, [a for a in addresses_of(entry) if remove or a not in addresses])
-    bag = workspace.read("dhcpentry")
-    if remove:
+    addresses = addresses_of(body)
+    if body.get("remove", False):
+        for key in _of_mac(index, body):
+            if set(addresses) & set(addresses_of(workspace.read("dhcpentry")[key])):
+                _forget_vm(workspace, addresses_of(_drop_entry(workspace, index, key)))
+        bag = workspace.read("dhcpentry")
         _forget_vm(workspace, [address for address in addresses if address not in bag])
         return
-    if addresses[0] in bag:
+    for key in _of_mac(index, body):
+        if key == addresses[0] or same_network(workspace, workspace.read("dhcpentry")[key], body):
+            entry = _drop_entry(workspace, index, key)
+            _forget_vm(workspace, [a for a in addresses_of(entry) if a not in addresses])
+    if addresses[0] in workspace.read("dhcpentry"):
         older = _drop_entry(workspace, index, addresses[0])
         if _is_another(older, body):
             _forget_vm(workspace, addresses_of(older))
     _take_name_from_older(workspace, index, body)
     workspace.edit("dhcpentry")[addresses[0]] = body
     index.add(addresses[0], body)
+
+
+def _of_mac(index: EntryIndex, body: Entry) -> list[str]:
+    return list(index.by_mac.get(body["mac_address"], ()))
 
 
 def _is_another(older: Entry, newer: Entry) -> bool:
