@@ -6,7 +6,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios test demo bench failover chaos reference clean
+.PHONY: help venv image lint sanity units scenarios test demo bench failover chaos reference docs importer clean
 
 help: ## list what can be made
 	@sed -n 's|^\([a-z]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
@@ -50,6 +50,16 @@ chaos: image ## kill converges and send bad drops, more than `make test` does
 
 reference: venv ## write docs/reference/drops.schema.json from the tables of the drops
 	@$(PYTHON) -m tests.checks.drop_schema --write
+
+docs: venv ## build the site of the documentation into build/docs/html
+	@$(PYTHON) -m pip install --quiet --requirement docs/site/requirements.txt
+	@$(PYTHON) docs/site/build
+
+importer: venv ## ask Galaxy's importer whether it would take the collection
+	@python3 -m venv build/importer && build/importer/bin/pip install --quiet 'galaxy-importer>=0.4.30,<0.5'
+	@$(PYTHON) -m tests.checks.lint collection-builds
+	@PATH=$(CURDIR)/build/importer/bin:$$PATH GALAXY_IMPORTER_CONFIG=docs/site/importer.cfg \
+	  build/importer/bin/python -m galaxy_importer.main build/galaxy/*.tar.gz
 
 clean: ## remove all that was made
 	rm -rf build tests/output
