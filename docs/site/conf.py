@@ -10,5 +10,5 @@ html_show_sphinx = False
 myst_heading_anchors = 4
 root_doc = "index"
 # The guides are read in the repository, too: their code blocks name languages as GitHub does.
-# Labels of Ansible's own site are not looked up: building needs no network. Broken links of ours are `myst.xref_missing`.
+# Labels of Ansible's own site are not looked up, so that building needs no network. A broken link of ours still fails.
 suppress_warnings = ["misc.highlighting_failure", "ref.ref"]
