@@ -41,6 +41,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.ta
 
 MAX_TRANSITIONS = 5
 """How many elections one service may meet before it gives up."""
+CUTS = "firewall"
+"""The service that cuts the connections which a transaction that was given up has let in."""
 MAX_STEPS = 50
 """How many steps a result names; the log has all of them."""
 
@@ -115,6 +117,8 @@ def run_service(name: str, call: Call) -> dict[str, Any]:
             system.run.forget()
             if not call.check_mode:
                 _note(call, system)
+        if name == CUTS and not call.check_mode:
+            call.store.forget_undone()
         if agenda.left and call.store.applied(name):
             commit(call.store)
     if steps and not call.check_mode:
@@ -135,6 +139,8 @@ def _converge(name: str, call: Call, system: System, *, checked: bool) -> tuple[
             in_force = call.store.load(checked=checked) if name in JUDGED_BY_HISTORY else None
             bags = call.store.load_staged(in_force, checked=checked)
         router, committed = _routers(system, state, bags, bags if in_force is None else in_force)
+        if name == CUTS:
+            system.undone = _undone(call, system, state, bags if in_force is None else in_force)
         try:
             steps = step(name, system, router, committed)
         except (CommandError, converge.VerifyError, TableError, OSError):
@@ -176,6 +182,8 @@ def run_plan(call: Call) -> dict[str, Any]:
                 _agree(store, router, services)
                 if not services:
                     databags, lease = commit(store), None
+            elif lease and CUTS not in services:
+                store.forget_undone()
         except BaseException as error:
             if lease and staged:
                 give_up(store, " ".join(str(error).split()) or type(error).__name__)
@@ -197,7 +205,7 @@ def _join(call: Call) -> str:
     if given:
         lease = store.resume(given)
         store.agree(replace(lease.agenda, left=()))
-        store.discard()
+        store.set_aside()
         return str(given)
     aggregate = os.path.basename(params["aggregate"]) if params["aggregate"] else None
     agenda = Agenda(aggregate=aggregate, keep=params["keep"], started=time.time(), begun=time.monotonic())
@@ -218,6 +226,7 @@ def _plan(call: Call, system: System, stage: bool) -> tuple[Delivery, Router, di
             if stage:
                 store.stage(delivery.bags)
         router, committed = _routers(system, state, delivery.bags, in_force)
+        system.undone = _undone(call, system, state, in_force)
         return delivery, router, {name: converge.plan(name, system, router, committed) for name in SERVICES}
     finally:
         system.run.forget()
@@ -254,6 +263,19 @@ def _routers(system: System, state: VrrpState, bags: dict[str, Bag], in_force: d
         router = build(bags, system.nics, state)
         same = all(bags.get(name) == in_force.get(name) for name in BAGS if name not in ABOUT_MACHINES)
         return router, router if same else build(in_force, system.nics, state)
+
+
+def _undone(call: Call, system: System, state: VrrpState, in_force: dict[str, Bag]) -> tuple[Router, ...]:
+    """Return the routers of transactions that were given up; one that cannot be built was never applied."""
+    found = []
+    try:
+        for bags in call.store.undone(in_force):
+            with suppress(DropError):
+                found.append(build(bags, system.nics, state))
+    except DatabagError as error:
+        # The disk has damaged it, and most likely the power was lost: no connection is older than that.
+        system.run.log(f"what was given up cannot be read, what came in by it is not cut: {error}")
+    return tuple(found)
 
 
 def run_refuse(call: Call) -> dict[str, Any]:

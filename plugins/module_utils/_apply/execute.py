@@ -20,6 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply i
     passwords,
     redundancy,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.connections import Connections
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services.system import root_shadow
@@ -27,9 +28,11 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.s
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
     conntrack,
     dhcp_dns,
+    flow_patterns,
     system,
     tables,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_verdicts import Verdicts
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.listeners import AwaitListeners
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.metadata import PublishMetadata
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.passwords import StorePasswords
@@ -49,10 +52,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     Step,
     WriteFile,
 )
-
-CUT_ATTEMPTS = 20
-"""How often connections are looked for again when one of them ended while they were deleted."""
-FLOW_ENDED = "such conntrack doesn't exist"
 
 NFT_REFUSED = 1
 """The exit status of nft for what it does not understand and what the kernel does not take."""
@@ -146,20 +145,12 @@ def _nft(step: LoadRuleset, parts: Iterable[str], system_: System) -> str:
 
 
 def _cut_flows(step: conntrack.CutFlows, system_: System) -> None:
-    """Delete the entries by one process; it stops at one that ends by itself that very moment, so look again then."""
-    for attempt in range(1, CUT_ATTEMPTS + 1):
-        flows = conntrack.cut(conntrack.parse(system_.run(("conntrack", "-L", "-f", "ipv4"))), step.old, step.new)
-        if not flows:
-            return
-        lines = "".join(f"{flow.delete_line}\n" for flow in flows)
-        try:
-            system_.run(("conntrack", "-R", "-"), stdin=lines)
-        except CommandError as error:
-            if FLOW_ENDED not in error.output or attempt == CUT_ATTEMPTS:
-                raise
-        else:
-            system_.run.log(f"cut {len(flows)} connections")
-            return
+    """Delete the entries; the new rules are in force already, so nothing that they refuse comes after the list."""
+    verdicts, count = Verdicts(step.olds, step.new), 0
+    with Connections() as kernel:
+        for pattern in flow_patterns.patterns(step.olds, step.new):
+            count += kernel.cut(pattern, verdicts.cuts)
+    system_.run.log(f"cut {count} connections")
 
 
 def _release_lease(step: ReleaseLease, system_: System) -> None:

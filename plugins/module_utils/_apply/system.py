@@ -43,6 +43,8 @@ class System:
     run: Runner = field(default_factory=lambda: Runner(log=write_log))
     phases: Phases = field(default_factory=Phases)
     transactions: Transactions = field(default_factory=Transactions, init=False)
+    undone: tuple[Router, ...] = field(default=(), init=False)
+    """What may have been in force for a while, and was given up: what came in by it is to be cut."""
     _made: dict[str, tuple[Router, Any]] = field(default_factory=dict, init=False)
 
     @cached_property

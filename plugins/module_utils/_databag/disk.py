@@ -89,6 +89,10 @@ class Disk:
         """Put a file in the place of another, in one step."""
         os.rename(source, target)
 
+    def remove_directory(self, path: Path) -> None:
+        """Remove an empty directory."""
+        os.rmdir(path)
+
     def remove(self, path: Path) -> None:
         """Remove a file, which need not be there."""
         path.unlink(missing_ok=True)

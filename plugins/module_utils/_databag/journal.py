@@ -6,11 +6,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import PRIVATE_DIRECTORY, Disk
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DatabagError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import BAGS
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
+
+UNDONE = 16
+"""How many different transactions that were given up are remembered."""
 
 
 class Journal:
@@ -57,11 +62,11 @@ class Journal:
         return names
 
     def recover(self) -> list[str]:
-        """Finish the commit that a journal tells of, or throw away what was only staged."""
+        """Finish the commit that a journal tells of, or set aside what was only staged."""
         names = self.committing()
         if self._disk.exists(self._paths.journal):
             self._finish(names)
-        self.discard()
+        self.set_aside()
         return names
 
     def _finish(self, names: list[str]) -> None:
@@ -79,3 +84,36 @@ class Journal:
             raise DatabagError(str(self._paths.journal), "a commit is not finished: recover first")
         for entry in self._disk.entries(self._paths.staged):
             self._disk.remove(self._paths.staged / entry.name)
+
+    def set_aside(self) -> None:
+        """Give up what is staged, but remember it: what came in by it is to be cut.
+
+        A full disk that refuses this must not keep the router from being put back.
+        """
+        staged = self._content(self._paths.staged)
+        known = [self._content(directory) for directory in self.undone()]
+        free = [directory for directory in self._places() if not self._disk.exists(directory)]
+        if staged and staged not in known and free and not self._disk.exists(self._paths.journal):
+            with suppress(OSError):
+                self._disk.rename(self._paths.staged, free[0])
+                return
+        self.discard()
+
+    def undone(self) -> list[Path]:
+        """Return the directories of the databags that were given up since the last commit."""
+        return [directory for directory in self._places() if self._disk.exists(directory)]
+
+    def forget_undone(self) -> None:
+        """Throw away what was given up: what came in by it has been cut."""
+        for directory in self.undone():
+            for entry in self._disk.entries(directory):
+                self._disk.remove(directory / entry.name)
+            self._disk.remove_directory(directory)
+
+    def _places(self) -> list[Path]:
+        """Return where databags that were given up may be: one transaction after the other may be killed."""
+        first = self._paths.undone
+        return [first, *(first.with_name(f"{first.name}.{number}") for number in range(1, UNDONE))]
+
+    def _content(self, directory: Path) -> dict[str, bytes]:
+        return {entry.name: self._disk.read(directory / entry.name) for entry in self._disk.entries(directory)}

@@ -25,6 +25,14 @@ class Paths:
         return self.databags / ".staged"
 
     @property
+    def undone(self) -> Path:
+        """Return the directory of databags that were staged and given up after a part of them may have been applied.
+
+        Those of other transactions are beside it, with a number at the end of their names.
+        """
+        return self.databags / ".undone"
+
+    @property
     def journal(self) -> Path:
         """Return the file that names the databags of a commit under way."""
         return self.databags / ".journal"

@@ -144,12 +144,33 @@ class Store:
         """Make the staged databags the committed ones, all or none, and return their names."""
         with self._ours():
             self._loaded = {}
-            return self._journal.commit()
+            names = self._journal.commit()
+            self._journal.forget_undone()
+            return names
 
     def discard(self) -> None:
         """Throw away what is staged."""
         with self._ours():
             self._journal.discard()
+
+    def set_aside(self) -> None:
+        """Give up what is staged, but remember it until what came in by it has been cut."""
+        with self._ours():
+            self._journal.set_aside()
+
+    def undone(self, committed: Mapping[str, Bag]) -> Iterator[dict[str, Bag]]:
+        """Yield the databags of each transaction that was given up after a part of it may have been applied."""
+        with self._leases.undisturbed():
+            for directory in self._journal.undone():
+                paths = {name: directory / f"{name}.json" for name in BAGS}
+                found = {name: path for name, path in paths.items() if self._disk.exists(path)}
+                bags = {name: parse_bag(name, str(path), self._disk.read(path)) for name, path in found.items()}
+                yield {**committed, **bags}
+
+    def forget_undone(self) -> None:
+        """Forget what was given up: what came in by it has been cut."""
+        with self._ours():
+            self._journal.forget_undone()
 
     def read_drop(self, name: str) -> bytes:
         """Return the bytes of a drop or aggregate in the inbox; DropError for a bad name or no file."""

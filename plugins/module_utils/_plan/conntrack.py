@@ -49,22 +49,15 @@ class Flow:
     code: int = 0
     mark: int = 0
 
-    @property
-    def delete_line(self) -> str:
-        """Return the arguments with which `conntrack` deletes exactly this entry."""
-        line = f"-D -f ipv4 -p {self.protocol} --orig-src {self.source} --orig-dst {self.destination}"
-        if self.protocol in _PORTS:
-            return f"{line} --sport {self.source_port} --dport {self.port}"
-        if self.protocol == "icmp":
-            return f"{line} --icmp-type {self.port} --icmp-code {self.code} --icmp-id {self.source_port}"
-        return line
-
 
 @dataclass(frozen=True, slots=True)
 class CutFlows(Step):
-    """Delete the entries of connections that the change takes away."""
+    """Delete the entries of connections that the change takes away.
 
-    old: Router
+    `olds` are the routers whose rules may have let something in: the one in force, and those that were given up.
+    """
+
+    olds: tuple[Router, ...]
     new: Router
     moot_at_verify = True
 
@@ -73,90 +66,49 @@ class CutFlows(Step):
         return "cut the connections that are no longer allowed"
 
 
-def parse(listing: str) -> list[Flow]:
-    """Return the IPv4 flows of `conntrack -L` output; entries without a reply tuple in it are no connections."""
-    flows = (_parse_line(line) for line in listing.splitlines())
-    return [flow for flow in flows if flow is not None]
+class Change:
+    """Judge flows by the rules before and after a change."""
+
+    def __init__(self, old: Router, new: Router) -> None:
+        self._before, self._after = Judge(old), Judge(new)
+        self._gone, self._closed = gone(old, new), closed(old, new)
+
+    def cuts(self, flow: Flow) -> bool:
+        """Tell whether the flow is to be deleted.
+
+        One that was sent to, or was given as its source, what the router has no more is dead whatever the rules said.
+        """
+        translated = flow.reply_destination != flow.source
+        if flow.destination in self._gone or (translated and flow.reply_destination in self._gone):
+            return True
+        if not self._before.admits(flow):
+            return False
+        if _served(flow) in self._closed or _strayed(flow, self._before, self._after):
+            return True
+        return not self._after.admits(flow)
 
 
-def _parse_line(line: str) -> Flow | None:
-    words = line.split()
-    pairs: dict[str, list[str]] = {}
-    for word in words[2:]:
-        key, equals, value = word.partition("=")
-        if equals:
-            pairs.setdefault(key, []).append(value)
-    if len(pairs.get("src", ())) < 2 or ":" in pairs["src"][0]:
-        return None
-    protocol = _NAMES.get(int(words[1]), words[1])
-    ports = pairs.get("type" if protocol == "icmp" else "dport", ["0", "0"])
-    sports = pairs.get("id" if protocol == "icmp" else "sport", ["0", "0"])
-    reply = 0 if protocol == "icmp" else int(sports[1])
-    ends = [IPv4Address(pairs[side][way]) for way in (0, 1) for side in ("src", "dst")]
-    code, mark = (int(pairs.get(word, ["0"])[0]) for word in ("code", "mark"))
-    return Flow(protocol, ends[0], ends[1], int(sports[0]), int(ports[0]), ends[2], ends[3], reply, code, mark)
-
-
-def narrowed(old: Router, new: Router) -> bool:
-    """Tell whether the change may take connections away at all; adding rules does not list the connections."""
-    return (
-        not _allowed(old) <= _allowed(new)
-        or not _denied(new) <= _denied(old)
-        or not set(old.forwards) <= set(new.forwards)
-        or not set(old.static_nats) <= set(new.static_nats)
-        or not _public(old) <= _public(new)
-        or old.acls != new.acls
-        or not _reach(old) <= _reach(new)
-        or (old.egress.default_allow and not new.egress.default_allow)
-        or bool(_closed(old, new))
-    )
-
-
-def _closed(old: Router, new: Router) -> frozenset[str]:
+def closed(old: Router, new: Router) -> frozenset[str]:
     """Return the listeners of the load balancer that the change closes, as `address . port`."""
     if old.load_balancer == new.load_balancer:
         return frozenset()
     return frozenset(element for elements in opened(old) for element in elements).difference(*opened(new))
 
 
-def _allowed(router: Router) -> set[tuple[object, Match]]:
-    lists: list[tuple[object, RuleList]] = [*router.firewall.items(), ("egress", router.egress)]
-    return {(key, rule.match) for key, rules in lists for rule in rules.rules if rule.allow}
+def gone(old: Router, new: Router) -> frozenset[IPv4Address]:
+    """Return the addresses that packets meet on their way, and that the change takes from the router."""
+    met = {a.ip for d in old.by_role(Role.GUEST, Role.PRIVATE_GATEWAY, Role.PUBLIC) for a in d.addresses}
+    return frozenset(met) - {a.ip for device in new.devices for a in device.addresses}
 
 
-def _denied(router: Router) -> set[Match]:
-    return {rule.match for rule in router.egress.rules if not rule.allow}
-
-
-def _public(router: Router) -> set[IPv4Address]:
-    return {a.ip for device in router.by_role(Role.PUBLIC) for a in device.addresses}
-
-
-def cut(flows: list[Flow], old: Router, new: Router) -> list[Flow]:
-    """Return the flows to delete."""
-    before, after = _Judge(old), _Judge(new)
-    released, closed = before.public - after.public, _closed(old, new)
-    return [
-        flow
-        for flow in flows
-        if before.admits(flow)
-        and (
-            flow.destination in released
-            or _served(flow) in closed
-            or _strayed(flow, before, after)
-            or not after.admits(flow)
-        )
-    ]
-
-
-def _reach(router: Router) -> set[tuple[IPv4Network, str]]:
+def reach(router: Router) -> set[tuple[IPv4Network, str]]:
     """Return the networks that tiers and private gateways lead to, each with its device."""
     inner = {d.name for d in router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY)}
     found = {(n, d.name) for d in router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY) for n in d.networks}
     return found | {(route.network, route.device) for route in router.routes if route.device in inner}
 
 
-def _strayed(flow: Flow, before: _Judge, after: _Judge) -> bool:
+def _strayed(flow: Flow, before: Judge, after: Judge) -> bool:
     """Tell whether an end of the flow is no longer where it was: its packets would go elsewhere, and untranslated."""
     was, now = before.ends(flow), after.ends(flow)
     return any(old is not None and old != new for old, new in zip(was, now, strict=True))
@@ -168,19 +120,22 @@ def _served(flow: Flow) -> str:
     return f"{flow.destination} . {flow.port}" if local else ""
 
 
-class _Judge:
+class Judge:
     """Decide about flows by the rules of one router."""
 
     def __init__(self, router: Router) -> None:
         self.router = router
-        self.public = _public(router)
+        self.public = {a.ip for device in router.by_role(Role.PUBLIC) for a in device.addresses}
         self.own = {a.ip for device in router.devices for a in device.addresses}
         inner = {d.name: d for d in router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY)}
-        narrow_first = sorted(_reach(router), key=lambda item: (-item[0].prefixlen, item))
+        narrow_first = sorted(reach(router), key=lambda item: (-item[0].prefixlen, item))
         self.reach = [(network, inner[name]) for network, name in narrow_first]
         self.gateways = {d.table: d for d in router.by_role(Role.PRIVATE_GATEWAY)}
         self.acls = dict.fromkeys(inner, NO_ACL) | router.acls if router.settings.kind is Kind.VPC else {}
         self.static = {nat.public_ip: nat.internal_ip for nat in router.static_nats}
+        self.static_sources: dict[IPv4Address, set[IPv4Address]] = {}
+        for nat in router.static_nats:
+            self.static_sources.setdefault(nat.internal_ip, set()).add(nat.public_ip)
         self.forwards: dict[IPv4Address, list[Forward]] = {}
         for forward in router.forwards:
             self.forwards.setdefault(forward.public_ip, []).append(forward)
@@ -249,7 +204,7 @@ class _Judge:
             return False
         if not self._passes(flow, source, None):
             return False
-        own = {nat.public_ip for nat in self.router.static_nats if nat.internal_ip == flow.source} & self.public
+        own = self.static_sources.get(flow.source, set()) & self.public
         return flow.reply_destination in own | self._way_out(flow) | {flow.source}
 
     def _way_out(self, flow: Flow) -> set[IPv4Address]:
@@ -292,9 +247,12 @@ def _holds(networks: tuple[IPv4Network, ...], ip: IPv4Address) -> bool:
 
 
 def _inside(ip: IPv4Address, cidrs: tuple[str, ...]) -> bool:
-    return not cidrs or any(ip in _network(cidr) for cidr in cidrs)
+    value = int(ip)
+    return not cidrs or any(first <= value <= last for first, last in map(span, cidrs))
 
 
 @lru_cache(65536)
-def _network(cidr: str) -> IPv4Network:
-    return IPv4Network(cidr)
+def span(cidr: str) -> tuple[int, int]:
+    """Return the first and the last address of a network, as numbers."""
+    network = IPv4Network(cidr)
+    return int(network.network_address), int(network.broadcast_address)

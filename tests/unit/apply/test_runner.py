@@ -128,3 +128,14 @@ def test_what_was_started_ahead_and_forgotten_is_ended_and_asked_anew(tmp_path: 
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
     said.write_text("new")
     assert run(("cat", str(said))) == "new"
+
+
+def test_a_command_that_hangs_is_killed(tmp_path: Path) -> None:
+    """What it was waiting for may come later, and must not be done then; nor may the converge wait for its end."""
+    pid = tmp_path / "pid"
+    run = Runner(timeout=0.5)
+    started = time.monotonic()
+    with pytest.raises(CommandError, match="no answer within 0 s"):
+        run(("sh", "-c", f"echo $$ > {pid}; exec sleep 60"))
+    assert time.monotonic() - started < 10
+    assert not Path("/proc", pid.read_text().strip()).exists()

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag import store as store_module
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import Disk
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
     DatabagError,
     TransactionError,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.journal import UNDONE
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import BAGS, merge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
@@ -154,15 +157,47 @@ def test_load_prefers_what_an_unfinished_commit_has_staged(store: Store, paths: 
     assert Store(paths).load() == after
 
 
-def test_begin_throws_away_what_was_only_staged(store: Store, paths: Paths) -> None:
+def test_begin_gives_up_what_was_only_staged(store: Store, paths: Paths) -> None:
+    """And remembers it until the next commit: it may have let connections in (B18)."""
+    before = store.load()
+    staged = merge(before, rules("firewallrules", {"id": 7}))
+    for _same in range(2):
+        store.stage(staged)
+        store.end()
+        store = Store(paths)
+        store.begin("other")
+        assert store.recovered == []
+        assert store.load_staged() == before
+        assert not paths.staged.exists() or list(paths.staged.iterdir()) == []
+        assert list(store.undone(before)) == [staged]
+    store.commit()
+    assert list(store.undone(before)) == []
+    assert [entry.name for entry in paths.databags.iterdir() if "undone" in entry.name] == []
+
+
+def test_what_was_given_up_is_remembered_of_each_transaction_within_bounds(store: Store, paths: Paths) -> None:
+    before = store.load()
+    for number in range(UNDONE + 3):
+        store.stage(merge(before, rules("firewallrules", {"id": 100 + number})))
+        store.set_aside()
+    assert len(list(store.undone(before))) == UNDONE
+    assert store.load_staged() == before
+    store.forget_undone()
+    assert list(store.undone(before)) == []
+
+
+def test_a_full_disk_does_not_keep_what_is_staged_from_being_given_up(store: Store, paths: Paths) -> None:
     before = store.load()
     store.stage(merge(before, rules("firewallrules", {"id": 7})))
-    store.end()
-    other = Store(paths)
-    other.begin("other")
-    assert other.recovered == []
-    assert other.load_staged() == before
-    assert list(paths.staged.iterdir()) == []
+
+    class Full(Disk):
+        def rename(self, source: Path, target: Path) -> None:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    store._journal._disk = Full()
+    store.set_aside()
+    assert store.load_staged() == before
+    assert list(store.undone(before)) == []
 
 
 @pytest.mark.parametrize("journal", ['{"bags": ["firewallrules", "ips"]}', "", "junk", '{"bags": 7}'])

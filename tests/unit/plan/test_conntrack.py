@@ -22,10 +22,13 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     StaticRoute,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import (
+    Change,
     Flow,
-    cut,
-    narrowed,
-    parse,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_patterns import Pattern, patterns
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_verdicts import (
+    Entry,
+    Verdicts,
 )
 from tests.unit.plan.samples import CLIENT, FIRST, SECOND, VM1, VM2, device, isolated, rule, rules, vpc, with_settings
 
@@ -84,6 +87,44 @@ MANAGEMENT = flow(IPv4Address("169.254.0.1"), IPv4Address("169.254.3.101"), 3922
 EVERY = {name: found for name, found in list(globals().items()) if isinstance(found, Flow)}
 OUT = {"WEB_OUT", "DNS_OUT", "PING_OUT", "STATIC_OUT"}
 IN_BY_FIRST = {"SSH_IN", "SSH_IN_OTHER", "WEB_IN", "RANGE_IN"}
+
+
+NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
+
+
+def narrowed(old: Router, new: Router) -> bool:
+    """Tell whether the connections would be listed at all."""
+    return bool(patterns((old,), new))
+
+
+def entry_of(item: Flow) -> Entry:
+    """Return the flow as the kernel's list has it."""
+    number = NUMBERS.get(item.protocol) or int(item.protocol)
+    ends = [int(ip) for ip in (item.source, item.destination, item.reply_source, item.reply_destination)]
+    ports = (item.source_port, item.port, item.code)
+    return (*ends[:2], number, *ports, *ends[2:], 0 if number == 1 else item.reply_port, item.mark)
+
+
+def listed(pattern: Pattern, item: Flow) -> bool:
+    """Tell whether the kernel lists the flow when it is asked for the pattern."""
+    pairs = (
+        (pattern.destination, item.destination),
+        (pattern.protocol, NUMBERS.get(item.protocol)),
+        (pattern.port, item.port),
+        (pattern.reply_destination, item.reply_destination),
+        (pattern.reply_port, item.reply_port),
+    )
+    return all(wanted in (None, found) for wanted, found in pairs)
+
+
+def cut(flows: list[Flow], old: Router, new: Router) -> list[Flow]:
+    """Return the flows that are deleted: of those that are listed at all, and judged by their kind."""
+    change, verdicts = Change(old, new), Verdicts((old,), new)
+    asked = patterns((old,), new)
+    found = [item for item in flows if change.cuts(item)]
+    assert all(any(listed(pattern, item) for pattern in asked) for item in found), "to be cut, yet not listed"
+    assert [item for item in flows if verdicts.cuts(entry_of(item))] == found
+    return found
 
 
 def lost(old: Router, new: Router) -> set[str]:
@@ -304,31 +345,24 @@ def test_narrowed_is_false_when_rules_are_only_added(changes: list[Callable[[Rou
     assert not lost(old, new)
 
 
-LISTING = """\
-tcp      6 431998 ESTABLISHED src=203.0.113.7 dst=192.0.2.10 sport=40000 dport=2222 src=10.1.1.11 dst=203.0.113.7 \
-sport=22 dport=40000 [ASSURED] mark=102 use=1
-udp      17 29 src=10.1.1.12 dst=203.0.113.7 sport=40000 dport=53 [UNREPLIED] src=203.0.113.7 dst=192.0.2.10 \
-sport=53 dport=40000 mark=0 use=1
-icmp     1 29 src=203.0.113.7 dst=198.51.100.20 type=8 code=0 id=40000 src=10.1.1.11 dst=203.0.113.7 type=0 code=0 \
-id=40000 mark=103 use=1
-unknown  41 599 src=10.1.1.11 dst=203.0.113.9 src=203.0.113.9 dst=192.0.2.10 mark=0 use=1
-tcp      6 300 ESTABLISHED src=fe80::1 dst=fe80::2 sport=1 dport=2 src=fe80::2 dst=fe80::1 sport=2 dport=1 use=1
-"""
+RELEASED = flow(VM2, CLIENT, 8, protocol="icmp", seen_as=FIRST)
 
 
-def test_parse_reads_what_conntrack_lists() -> None:
-    """IPv6 is left out; a protocol without ports has none."""
-    tcp, udp, icmp, other = parse(LISTING)
-    assert tcp == replace(SSH_IN, mark=102)
-    assert udp == DNS_OUT
-    assert icmp == replace(STATIC_PING, reply_port=0, mark=103)
-    assert (other.protocol, other.port, other.reply_destination) == ("41", 0, FIRST)
+def test_cut_of_a_source_address_that_was_no_longer_used_for_new_connections() -> None:
+    """Another address had become the NIC's source NAT address before: no answer can come by the one that goes."""
+    second = device("eth2", Role.PUBLIC, "192.0.2.11/24", "192.0.2.10/24", gateway="192.0.2.1")
+    alone = device("eth2", Role.PUBLIC, "192.0.2.11/24", gateway="192.0.2.1")
+    old, new = (router(devices=tuple(d if x.name == "eth2" else x for x in router().devices)) for d in (second, alone))
+    assert not Change(old, old).cuts(RELEASED)
+    assert cut([RELEASED, DNS_OUT, replace(DNS_OUT, reply_destination=THIRD)], old, new) == [RELEASED, DNS_OUT]
 
 
-def test_delete_line_names_exactly_one_entry() -> None:
-    assert SSH_IN.delete_line == (
-        "-D -f ipv4 -p tcp --orig-src 203.0.113.7 --orig-dst 192.0.2.10 --sport 40000 --dport 2222"
-    )
-    assert STATIC_PING.delete_line.endswith(
-        "-p icmp --orig-src 203.0.113.7 --orig-dst 198.51.100.20 --icmp-type 8 --icmp-code 0 --icmp-id 40000"
-    )
+def test_cut_of_the_released_source_address_of_a_private_gateway() -> None:
+    """And of a static NAT whose rule went before its address did."""
+    out = flow(TIER1, SITE, 8, protocol="icmp", seen_as=IPv4Address("172.20.0.2"))
+    moved = device("eth4", Role.PRIVATE_GATEWAY, "172.20.0.3/24", gateway="172.20.0.1")
+    devices = tuple(moved if d.name == "eth4" else d for d in vpc().devices)
+    assert cut([out], open_vpc(), open_vpc(devices=devices)) == [out]
+    old = router(static_nats=())
+    gone = tuple(d for d in old.devices if d.name != "eth3")
+    assert cut([STATIC_OUT, STATIC_IN], old, replace(old, devices=gone)) == [STATIC_OUT, STATIC_IN]

@@ -14,7 +14,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.l
     LoadBalancer,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import conntrack, load_balancer
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import flow_patterns, load_balancer
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import Change, Flow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, LiveFile
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import Bind
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import (
@@ -24,7 +25,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.lo
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Wanted
 from tests.golden.cases import renderer
-from tests.unit.plan.samples import FIRST, isolated
+from tests.unit.plan.samples import CLIENT, FIRST, isolated
 
 GUEST, CONTROL, FOREIGN = IPv4Address("10.1.1.1"), IPv4Address("169.254.3.101"), IPv4Address("192.0.2.99")
 LINES = ("global", "listen a", f"\tbind {FIRST}:80", "\tserver b 10.1.1.11:80")
@@ -206,17 +207,13 @@ LISTEN 0 32 [::ffff:10.1.1.1]:8080 *:* users:(("java",pid=1,fd=1))
     ]
 
 
-WAY, BACK = "src=203.0.113.7 dst={0} sport=40000 dport={1}", "src={0} dst=203.0.113.7 sport={1} dport=40000"
-FLOW = f"tcp 6 431999 ESTABLISHED {WAY} {BACK}"
-
-
 def test_connections_of_closed_listeners_are_cut() -> None:
     """And of none else (B18)."""
     balanced = router(balancer(listeners=(Listener(FIRST, 80), Listener(FIRST, 81))))
     balanced = replace(balanced, settings=replace(balanced.settings, per_ip_firewall=False))
     closed = replace(balanced, load_balancer=balancer())
-    flows = conntrack.parse("\n".join(FLOW.format(FIRST, port) for port in (80, 81, 82)))
-    assert conntrack.narrowed(balanced, closed)
-    assert not conntrack.narrowed(closed, balanced)
-    assert [flow.port for flow in conntrack.cut(flows, balanced, closed)] == [81]
-    assert conntrack.cut(flows, closed, balanced) == []
+    flows = [Flow("tcp", CLIENT, FIRST, 40000, port, FIRST, CLIENT, port) for port in (80, 81, 82)]
+    assert set(flow_patterns.patterns((balanced,), closed)) == {flow_patterns.Pattern(FIRST, 6, 81)}
+    assert not flow_patterns.patterns((closed,), balanced)
+    assert [flow.port for flow in flows if Change(balanced, closed).cuts(flow)] == [81]
+    assert not any(Change(closed, balanced).cuts(flow) for flow in flows)

@@ -12,7 +12,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.o
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import conntrack, tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import conntrack, flow_patterns, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
@@ -38,8 +38,9 @@ def plan(system: System, router: Router, committed: Router) -> list[Step]:
     if not steps and alone and count != kept:
         generation.remember(count)
     steps += compare(wanted, present)
-    if conntrack.narrowed(committed, router):
-        steps.append(conntrack.CutFlows(committed, router))
+    olds = (committed, *system.undone)
+    if flow_patterns.patterns(olds, router):
+        steps.append(conntrack.CutFlows(olds, router))
     return steps
 
 
