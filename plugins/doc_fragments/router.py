@@ -24,12 +24,9 @@ attributes:
   idempotent:
     description: A second run with the same databags changes nothing and touches no file and no daemon.
     support: full
-options:
-  _templates:
-    description: The texts of the templates, which the action plugin sends along; not for playbooks.
-    type: dict
 notes:
-  - When the connection is local the work is done in Ansible's own process; over any other connection a module is sent.
+  - When the connection is local the work is done in Ansible's own process; over any other connection a module is sent,
+    with the templates in a hidden argument.
 """
 
     SERVICE = r"""

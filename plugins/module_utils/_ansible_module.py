@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils import _parcel
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import ENTRIES, SPECS, Call, VrError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 
 
 def main(name: str) -> None:
     """Run the entry of a module; the action plugin sends the templates along."""
-    specification = {**SPECS[name], "_templates": {"type": "dict"}}
-    module = AnsibleModule(specification, supports_check_mode=True)
-    render = Renderer(module.params["_templates"] or {})
+    module = AnsibleModule({**SPECS[name], **_parcel.SPEC}, supports_check_mode=True)
+    render = Renderer(_parcel.unpacked(module.params["_templates"]))
     call = Call(module.params, render, check_mode=module.check_mode, diff=module._diff)
     try:
         module.exit_json(**ENTRIES[name](call))

@@ -19,6 +19,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.plugin_utils import b
 
 bytecode.keep()
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils import _parcel  # noqa: E402
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import (  # noqa: E402
     ENTRIES,
     SPECS,
@@ -75,7 +76,7 @@ class RouterAction(ActionBase):
         result = super().run(tmp, task_vars)
         name = self._task.action.rsplit(".", 1)[-1]
         if not self._runs_here():
-            arguments = {**self._task.args, "_templates": read_templates()}
+            arguments = {**self._task.args, "_templates": _parcel.packed(read_templates())}
             result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
             return result
         _checked, parameters = self.validate_argument_spec(SPECS[name])

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils import _parcel
+from ansible_collections.cloudstack.virtual_router.plugins.plugin_utils.router_action import read_templates
 from tests.lab.access import private_key, public_key
 from tests.lab.lab import Lab
 from tests.lab.probes import ROOT
@@ -175,6 +177,17 @@ def test_a_refused_drop_over_ssh_changes_nothing(
     assert router.exists(f"{CACHE}/failed/wrong.json.reason")
     states.assert_same(before, states.state(router))
     assert states.databags(router) == databags
+
+
+def test_what_a_control_node_sends_is_told_to_the_journal_without_its_templates(
+    lab: Lab, states_by_way: dict[str, list[str]]
+) -> None:
+    assert states_by_way
+    told = lab.routers["control-node"].shell("journalctl --no-pager --output cat").stdout.splitlines()
+    told = [line for line in told if "Invoked with" in line]
+    assert [line for line in told if AGGREGATE in line], "the tasks are told"
+    assert max(map(len, told)) < 1000
+    assert not [line for line in told if _parcel.packed(read_templates())[:40] in line or "ruleset.nft.j2" in line]
 
 
 def test_check_and_diff_show_the_change_and_change_nothing(
