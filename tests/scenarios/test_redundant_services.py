@@ -17,13 +17,15 @@ from tests.lab.probes import arp_probe, ask_all, dhcp, dhcp_lease, dns_query, tc
 from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios import pair as pairs
+from tests.scenarios import spoofing
 from tests.scenarios.drops import named
 from tests.scenarios.networks import INTERNET
-from tests.scenarios.pair import GATEWAY, OWN, SERVED, VMS, Pair, status
+from tests.scenarios.pair import GATEWAY, OWN, SERVED, STATIC, VMS, Pair, status
 from tests.scenarios.pair_failures import hand_over
 from tests.scenarios.pair_traffic import traffic
 from tests.scenarios.pair_upgrade import upgrade
 from tests.scenarios.shared import data, password
+from tests.scenarios.spoofing import NOBODYS, Place
 
 WAITING = "/var/lib/cloudstack-passwords/waiting"
 VM = "web"
@@ -61,6 +63,33 @@ def test_vms_find_their_services_on_both_addresses(pair: Pair) -> None:
     lease = dhcp_lease(web)
     assert lease is not None
     assert (lease["address"], lease["routers"], lease["dns"][0]) == (VMS[VM], [GATEWAY], GATEWAY)
+
+
+def test_no_source_gets_in_where_it_cannot_be(pair: Pair) -> None:
+    """On both: the backup has its guest and control NICs up, and serves the other router."""
+    sources = {
+        **NOBODYS,
+        "vm": VMS["web"],
+        "internet": INTERNET,
+        "management": "169.254.0.1",
+        "neighbour": "192.0.2.77",
+        "gateway": GATEWAY,
+        "static NAT": STATIC,
+    }
+    hosts = pair.lab.hosts
+    management = pair.lab.host("management", "control", "169.254.0.1/16")
+    for router in (pair.primary, pair.backup):
+        own = OWN[router.name]
+        places = [Place("eth0", hosts["far"], [(STATIC, SERVED), (INTERNET, SERVED), (own, 53)])]
+        places += [Place("eth1", management, [(f"169.254.3.10{router.name[-1]}", 3922), (VMS["db"], SERVED)])]
+        places += [Place("eth2", hosts["gateway1"], [(STATIC, SERVED), (VMS["db"], SERVED)])]
+        passed, taken = spoofing.believed(router, places, sources)
+        primary = router is pair.primary
+        outside = ("internet", "neighbour")
+        assert passed == spoofing.pairs({"eth0": ("vm",), "eth2": outside} if primary else {})
+        # The backup does not have the gateway address: who claims it is a matter of ARP.
+        members = ("vm",) if primary else ("vm", "gateway")
+        assert taken == spoofing.pairs({"eth0": members, "eth1": ("management", "internet")})
 
 
 def test_a_lease_is_good_at_the_next_primary(pair: Pair) -> None:

@@ -15,12 +15,13 @@ from tests.lab.lab import Lab
 from tests.lab.probes import PingStream, TcpStream, icmp_ping
 from tests.lab.process import wait_for
 from tests.lab.router import Router
-from tests.scenarios import pair_vpc, states
+from tests.scenarios import pair_vpc, spoofing, states
 from tests.scenarios.networks import INTERNET
 from tests.scenarios.pair import SERVED, Pair, is_up, known, started, status, transitions
 from tests.scenarios.pair_failures import cut
 from tests.scenarios.pair_upgrade import upgrade
 from tests.scenarios.pair_vpc import IDS, OWN, TIERS, mac, tier_drop, tier_drops
+from tests.scenarios.spoofing import NOBODYS, Place
 
 pytestmark = pytest.mark.timed
 
@@ -108,6 +109,32 @@ def test_further_tier_costs_no_election_and_no_packet(pair: Pair) -> None:
     assert pair.primary is primary
     for address_ in (INTERNET, "10.2.2.1", "10.2.1.11"):
         assert icmp_ping(pair.vms["vm2"], address_), address_
+
+
+def test_no_source_gets_in_where_it_cannot_be(pair: Pair) -> None:
+    """The addresses of the pair's own link are for its groups, and serve no VM to reach anything else."""
+    pair.settle()
+    primary, hosts = pair.primary, pair.lab.hosts
+    other = pair.backup.exec("cat", "/var/lib/cloudstack/redundancy/relay").stdout
+    sources = {
+        **NOBODYS,
+        "vm1": "10.2.1.11",
+        "vm2": "10.2.2.11",
+        "site": "172.20.0.1",
+        "internet": INTERNET,
+        "management": "169.254.0.1",
+        "neighbour": "192.0.2.77",
+        "gateway": "10.2.2.1",
+        "other router": re.findall(r"240\.[0-9.]+", other)[0],
+    }
+    aims = [("10.2.1.11", SERVED), ("10.2.2.11", SERVED), (INTERNET, SERVED), ("172.20.0.1", SERVED)]
+    own = [("10.2.1.1", 53), ("10.2.2.1", 53)]
+    places = [Place(nic, hosts[host], [*aims, *own]) for nic, host in (("eth2", "vm1"), ("eth3", "vm2"))]
+    places += [Place(nic, hosts[host], aims) for nic, host in (("eth1", "gateway1"), ("eth5", "site"))]
+    passed, taken = spoofing.believed(primary, places, sources)
+    # Nothing is forwarded from outside, nor has the private gateway an ACL; all may come from there.
+    assert passed == spoofing.pairs({"eth2": ("vm1",), "eth3": ("vm2",), "eth5": ("site", "internet")})
+    assert taken == spoofing.pairs({"eth2": ("vm1",), "eth3": ("vm2",)})
 
 
 def test_a_tier_below_all_others_comes_and_goes_unnoticed(pair: Pair) -> None:

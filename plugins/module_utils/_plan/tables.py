@@ -51,9 +51,12 @@ def listed_digest(listing: str) -> str:
     return digest(table_text.canonical(listing))
 
 
-def wanted(router: Router, render: Callable[..., str]) -> tuple[Ruleset, Wanted]:
-    """Return the ruleset and its saved texts, in the order of TABLES; the boot unit loads the first."""
-    rules = ruleset(router)
+def wanted(router: Router, render: Callable[..., str], ftp: bool = True) -> tuple[Ruleset, Wanted]:
+    """Return the ruleset and its saved texts, in the order of TABLES; the boot unit loads the first.
+
+    `ftp` says whether the kernel has a helper for FTP.
+    """
+    rules = ruleset(router, ftp)
     files = [
         File(
             f"{DIRECTORY}/{template}",

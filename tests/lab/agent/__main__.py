@@ -38,6 +38,9 @@ OPERATIONS: dict[str, Operation] = {
     "send_raw": packets.send_raw,
     "expect": packets.start_expecting,
     "expected": packets.finish_expecting,
+    "send_marked": packets.send_marked,
+    "marked_watch": packets.start_marked_watch,
+    "marked_stop": packets.stop_marked_watch,
     "dhcp": dhcp.exchange,
     "dns": dns.query,
 }

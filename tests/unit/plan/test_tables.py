@@ -15,7 +15,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.ta
     wanted,
 )
 from tests.golden.cases import renderer
-from tests.unit.plan.samples import CONTROL, EXTRA, GUEST, PUBLIC, isolated
+from tests.unit.plan.kernel import in_private_kernel, needs_kernel
+from tests.unit.plan.samples import CONTROL, EXTRA, GUEST, PUBLIC, isolated, vpc
 
 TEXT = "table inet cloudstack_usage { }\n"
 LISTING = """\
@@ -34,6 +35,16 @@ table inet cloudstack_usage {
 RULES, FILES = wanted(isolated(GUEST, CONTROL, PUBLIC), renderer())
 FILTER = FILES.files[0].content
 AS_LOADED = LiveTable(LISTING, digest(TEXT), listed_digest(LISTING))
+
+
+@needs_kernel
+def test_wanted_without_a_helper_for_ftp_is_a_ruleset_that_names_none() -> None:
+    """A kernel that has none would refuse the whole table."""
+    _rules, with_it = wanted(vpc(), renderer())
+    _rules, without = wanted(vpc(), renderer(), ftp=False)
+    assert "helper" in with_it.files[0].content
+    assert "helper" not in without.files[0].content
+    in_private_kernel('printf "%s" "$text" | nft -f -', text=without.files[0].content)
 
 
 def load(live: LiveTable) -> LoadRuleset | None:
