@@ -175,7 +175,7 @@ def test_ftp_servers_are_what_leads_to_port_21(items: list[Forward], static: boo
     found = nat.ftp_servers(isolated(forwards=tuple(items), static_nats=nats), frozenset(PUBLIC)).elements
     wanted = {f"{SECOND} . 21"} if static else set()
     for forward in items:
-        for port in range(0, 200):
+        for port in range(200):
             packet = Packet(CLIENTS[0], str(forward.public_ip), "tcp", port)
             matched = Forward(forward.public_ip, VM1, forward.protocol, forward.public_ports)
             if applies(matched, packet) and target(forward, packet)[1] == 21 and forward.public_ip in PUBLIC:

@@ -49,7 +49,7 @@ def test_wanted_without_a_helper_for_ftp_is_a_ruleset_that_names_none() -> None:
 
 def load(live: LiveTable) -> LoadRuleset | None:
     """Return the load that is due."""
-    steps = compare("cloudstack_usage", TEXT, "saved", live, RULES)
+    steps = compare("cloudstack_usage", TEXT, "saved", live, RULES.counters)
     assert len(steps) < 2
     return steps[0] if steps and isinstance(steps[0], LoadRuleset) else None
 
@@ -87,7 +87,7 @@ def test_compare_deletes_counters_of_nics_that_are_gone() -> None:
 
 def filter_load(saved: str | None, live: LiveTable) -> LoadRuleset:
     """Return the load of the filter that another text asks for."""
-    (step,) = compare("cloudstack", FILTER.replace("3922", "22"), saved, live, RULES)
+    (step,) = compare("cloudstack", FILTER.replace("3922", "22"), saved, live, RULES.counters)
     assert isinstance(step, LoadRuleset)
     return step
 

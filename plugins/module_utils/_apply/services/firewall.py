@@ -37,7 +37,7 @@ def plan(system: System, router: Router, committed: Router) -> list[Step]:
             continue
         saved = present.files.get(file.path)
         live = live_table(system, name)
-        steps += tables.compare(name, file.content, saved.content if saved else None, live, rules)
+        steps += tables.compare(name, file.content, saved.content if saved else None, live, rules.counters)
     if not steps and alone and count != kept:
         generation.remember(count)
     steps += compare(wanted, present)
@@ -65,7 +65,7 @@ def list_table(system: System, name: str) -> str:
 
 def digest_file(name: str) -> Path:
     """Return where the digests of the last load of a table are kept."""
-    return Path(tables.DIRECTORY) / f"{name}.digest"
+    return Path(tables.home(name)) / f"{name}.digest"
 
 
 def remembered(name: str) -> dict[str, str]:
