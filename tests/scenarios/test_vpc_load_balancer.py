@@ -157,9 +157,9 @@ def test_the_average_number_of_connections_is_of_the_vms_that_are_up(vpc: Vpc) -
 def test_what_goes_through_the_balancer_is_counted(vpc: Vpc) -> None:
     """Once, at the public NIC, as what goes through a forward; the ways to the VMs are inside."""
     balancer, rule = Balancer(vpc.router), Rule(PUBLIC, 80, machines=("10.2.1.11:8000",), more=("mode http",))
-    balancer.apply(rule)
-    vpc.router.command(f"vpc_netusage.sh -l {PUBLIC} -r")
     with WebServer(vpc.machines["eth2"], (8000,)):
+        balancer.apply(rule)
+        vpc.router.command(f"vpc_netusage.sh -l {PUBLIC} -r")
         for _number in range(10):
             assert "xxx" in curl(vpc.client, f"http://{PUBLIC}", "--header", f"X-Load: {'x' * 6000}")
     line = vpc.router.command(f"vpc_netusage.sh -l {PUBLIC} -g").stdout
