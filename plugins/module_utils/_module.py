@@ -204,7 +204,6 @@ def _join(call: Call) -> str:
     store, params, given = call.store, call.params, call.params.get("transaction")
     if given:
         lease = store.resume(given)
-        store.make_room()
         store.agree(replace(lease.agenda, left=()))
         store.set_aside()
         return str(given)
@@ -228,9 +227,7 @@ def _plan(call: Call, system: System, stage: bool) -> tuple[Delivery, Router, di
                 store.stage(delivery.bags)
         router, committed = _routers(system, state, delivery.bags, in_force)
         system.undone = _undone(call, system, state, in_force)
-        plans = {name: converge.plan(name, system, router, committed) for name in SERVICES}
-        told = tuple(warning for steps in plans.values() for step in steps for warning in step.warnings)
-        return delivery, replace(router, warnings=(*router.warnings, *told)), plans
+        return delivery, router, {name: converge.plan(name, system, router, committed) for name in SERVICES}
     finally:
         system.run.forget()
         if stage:

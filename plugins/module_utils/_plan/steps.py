@@ -26,10 +26,7 @@ class Effect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file wanted on the router; `checker` is the daemon's own check, with `{}` for the candidate.
-
-    One that is `durable` is on the disk before it counts: what guards the boot must survive a power cut.
-    """
+    """A file wanted on the router; `checker` is the daemon's own check, with `{}` for the candidate."""
 
     path: str
     content: str
@@ -37,7 +34,6 @@ class File:
     secret: bool = False
     effect: Effect = Effect.NONE
     checker: tuple[str, ...] = ()
-    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +64,6 @@ class Step:
     def summary(self) -> str:
         """Return one line that says what is done."""
         raise NotImplementedError
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Return what the result must say of it besides."""
-        return ()
 
     @property
     def before(self) -> str:
@@ -140,18 +131,10 @@ class Run(Step):
 
 @dataclass(frozen=True, slots=True)
 class IpBatch(Step):
-    """Change links, addresses, routes and policy rules by one `ip -batch`; `foreign` are routes of others that go."""
+    """Change links, addresses, routes and policy rules by one `ip -batch`."""
 
     lines: tuple[str, ...]
     undone: tuple[str, ...] = ()
-    foreign: tuple[str, ...] = ()
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return tuple(
-            f"route {route}: removed, somebody added it by hand and it contradicts the databags"
-            for route in self.foreign
-        )
 
     @property
     def summary(self) -> str:
