@@ -80,7 +80,9 @@ def take(world: World, name: str, data: bytes) -> dict[str, str] | DropError:
     router, committed = build(bags, world.nics), build(world.bags, world.nics)
     if router.load_balancer:
         try:
-            load_balancer.require_harmless(router, committed)
+            if load_balancer.is_new(router, committed):
+                load_balancer.require_known_words(router.load_balancer, "")
+                load_balancer.require_bound(router.load_balancer)
             load_balancer.require_own_addresses(load_balancer.new_binds(router, committed), router.load_balancer)
         except DropError as error:
             return error

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pytest
 
 from tests.lab.host import Host
 from tests.lab.lab import Lab
-from tests.lab.probes import dhcp, tcp_connect, tcp_scan, udp_echo
+from tests.lab.probes import ask, dhcp, tcp, tcp_connect, tcp_scan, udp_echo
 from tests.lab.router import Router
 from tests.scenarios.balancer import Balancer, Rule
 
@@ -97,3 +98,65 @@ def test_it_comes_back_after_a_reboot(tiers: Tiers, balancer: Balancer) -> None:
     balancer.apply(Rule(ADDRESS, 80, machines=MACHINES))
     tiers.router.reboot()
     assert tcp_connect(tiers.other, ADDRESS, 80)
+
+
+PARENT = "/run/cloudstack/converge.sock"
+SHADOW = "http-request return status 200 content-type text/plain"
+ATTACKS = {
+    "file in a line of http-request return": ["\tmode http", f"\t{SHADOW} file /etc/shadow"],
+    "lf-file in a line of http-request return": ["\tmode http", f"\t{SHADOW} lf-file /etc/shadow"],
+    "a keyword in quotes": ["\tmode http", f"\t'http-request' {SHADOW.partition(' ')[2]} file /etc/shadow"],
+    "errorfile": ["\tmode http", "\terrorfile 503 /etc/shadow"],
+    "map_ip in a line of http-request": ["\tmode http\n\thttp-request deny if { src map_ip(/etc/shadow) 1 }"],
+    f"unix@{PARENT} in a line of server": [f"\tserver a unix@{PARENT}"],
+    "10.2.1.200:3922 in a line of server": ["\tserver a 10.2.1.200:3922"],
+    "/run/haproxy/../cloudstack/converge.sock in a line of stats": [
+        *("global", "\tstats socket /run/haproxy/../cloudstack/converge.sock mode 666 level admin"),
+    ],
+    "chroot": ["global", "\tchroot /"],
+}
+
+
+@pytest.mark.parametrize("words", ATTACKS)
+def test_lines_that_reach_for_the_router_are_refused(tiers: Tiers, balancer: Balancer, words: str) -> None:
+    """They came out of a rule with a line break: no secret is served, and the resident parent keeps its socket."""
+    balancer.apply(Rule(ADDRESS, 80, machines=MACHINES))
+    worker, inode = balancer.worker, tiers.router.exec("stat", "-c", "%i %a", PARENT).stdout
+    answer = balancer.send(check=False, more=["listen more", "\tbind 10.2.1.200:81", *ATTACKS[words]])
+    assert (answer.returncode, answer.stderr.count("\n")) == (1, 1)
+    assert "words that the role load_balancer knows" in answer.stderr
+    assert words in answer.stderr
+    assert not ask(tiers.other, tcp(ADDRESS, 81))
+    assert balancer.worker == worker
+    assert tiers.router.exec("stat", "-c", "%i %a", PARENT).stdout == inode
+
+
+def test_a_configuration_without_listeners_is_judged_too(tiers: Tiers, balancer: Balancer) -> None:
+    """It stops the load balancer, so it had better be one: by its words, by haproxy, and by what the drop opens."""
+    balancer.apply(Rule(ADDRESS, 80, machines=MACHINES))
+    worker, rules = balancer.worker, balancer.rules
+    balancer.rules, balancer.statistics, balancer.stat_rule = [], {}, ""
+    for more, words in ((["\tthis is no haproxy keyword"], '"this"'), (["\tuse_backend nowhere"], "nowhere")):
+        answer = balancer.send(check=False, more=["listen more", *more])
+        assert (answer.returncode, words in answer.stderr) == (1, True), answer.stderr
+    body = balancer.body()
+    body["rules"][0]["add_rules"] = [f"{ADDRESS}:80:"]
+    answer = tiers.router.drop("load_balancer.json.unbound", json.dumps(body), check=False)
+    assert (answer.returncode, f"got {ADDRESS}:80, which no bind has" in answer.stderr) == (1, True), answer.stderr
+    assert balancer.worker == worker
+    balancer.rules = rules
+    assert tcp_connect(tiers.other, ADDRESS, 80)
+
+
+def test_an_operator_may_add_a_word(tiers: Tiers, balancer: Balancer) -> None:
+    """In the file that provisioning writes of the role's variable."""
+    words = "/etc/haproxy/cloudstack-words"
+    assert tiers.router.read(words) == ""
+    more = ("http-request set-header X-Home %[env(HOME)]", "mode http")
+    assert balancer.apply(Rule(ADDRESS, 80, machines=MACHINES, more=more), check=False).returncode == 1
+    tiers.router.shell(f"echo 'fetch env' > {words}")
+    try:
+        balancer.apply(Rule(ADDRESS, 80, machines=MACHINES, more=more))
+    finally:
+        tiers.router.shell(f": > {words}")
+    balancer.apply(Rule(ADDRESS, 80, machines=MACHINES))

@@ -304,7 +304,8 @@ def test_the_number_of_connections(network: Isolated, balancer: Balancer) -> Non
 
 
 REFUSED = {
-    "unknown keyword 'bogus'": ["listen more", "\tbind 192.0.2.21:81", "\tbogus 12", "\tstats auth admin:HiddenWord"],
+    '"bogus"': ["listen more", "\tbind 192.0.2.21:81", "\tbogus 12", "\tstats auth admin:HiddenWord"],
+    "stick-table 'nowhere'": ["listen more", "\tbind 192.0.2.21:81\n\tstick on src table nowhere"],
     "listeners on addresses of this router, got 192.0.2.99:80": ["listen more", "\tbind 192.0.2.99:80"],
     "got 192.0.2.21:111, which socat listens on": ["listen more", "\tbind 192.0.2.21:111"],
     "got 10.7.0.1:53, which dnsmasq listens on": ["listen more", "\tbind 10.7.0.1:53"],

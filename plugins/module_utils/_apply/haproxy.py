@@ -18,11 +18,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import Certificate
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import (
-    CERTIFICATES,
-    CONFIG,
-    UNIT,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy_guard import CERTIFICATES
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import CONFIG, UNIT
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import HaproxyService
 
 MASTER_SOCKET = "/run/haproxy-master.sock"
@@ -32,6 +29,8 @@ MEMORY = "/run"
 RELOAD_WAIT = 20.0
 """How long the new worker may take to start, in seconds: certificates and server names take their time."""
 _MASTER_TIMEOUT = 2.0
+_NO_LISTENER = (2, "Configuration file has no error but will not start (no listener)")
+"""What `haproxy -c` says of a configuration that is right, and serves nobody (haproxy.c of 2.6)."""
 _ALERT = re.compile(r"\[ALERT\]\s+\(\d+\) : (?:config : )?(.*)")
 _BESIDE_THE_POINT = re.compile(
     r"Error\(s\) found in configuration file|Fatal errors found in configuration|.* has no server available!"
@@ -60,19 +59,24 @@ def check(step: HaproxyService, system: System) -> None:
             system.run(("haproxy", "-c", "-f", candidate))
         except CommandError as error:
             said = error.output.replace(f"{directory}/", "")
+            if not step.serves and error.returncode == _NO_LISTENER[0] and _NO_LISTENER[1] in said:
+                return
             raise _refused(("haproxy", "-c"), error.returncode, said, step.hidden) from error
 
 
 def serve(step: HaproxyService, system: System) -> None:
-    """Start haproxy or pass its listeners over to a new worker; running connections stay with the old one (G1).
+    """Start or stop haproxy, or pass its listeners over to a new worker; what runs stays with the old one (G1).
 
     Raises CommandError with haproxy's own words when the new one does not come up; the old one goes on working.
     """
+    if step.verb == "judge":
+        return
     before, started = workers(), int(time.time())
     command = ("systemctl", step.verb, f"{UNIT}.service")
     try:
         system.run(command)
-        _await_workers(before)
+        if step.serves:
+            _await_workers(before)
     except CommandError as error:
         said = system.run(("journalctl", "--unit", UNIT, "--output", "cat", "--no-pager", "--since", f"@{started}"))
         if step.verb == "start":

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
@@ -36,13 +36,14 @@ class LoadBalancer:
     """What the management server asks of haproxy.
 
     `addresses` are those that the databags give this router, also on NICs that are not plugged in yet. The lines hold
-    the password of the statistics page.
+    the password of the statistics page; `places` say where in the drop each of them stands.
     """
 
     lines: tuple[str, ...] = field(repr=False)
     listeners: tuple[Listener, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     addresses: frozenset[IPv4Address] = frozenset()
+    places: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
 
 def load_balancer(bags: Mapping[str, Any]) -> LoadBalancer | None:
@@ -56,12 +57,22 @@ def load_balancer(bags: Mapping[str, Any]) -> LoadBalancer | None:
         return None
     opened = (rule for record in records for key in ("add_rules", "stat_rules") for rule in record.get(key) or ())
     certificates = (_certificate(sent) for record in records for sent in record.get("ssl_certs") or ())
+    lines = list(_lines(records))
     return LoadBalancer(
-        lines=tuple(line for record in records for text in record["configuration"] for line in text.split("\n")),
+        lines=tuple(line for _place, line in lines),
         listeners=tuple(sorted({_listener(rule) for rule in opened if rule}, key=_order)),
         certificates=tuple(sorted(certificates, key=lambda found: found.name)),
         addresses=frozenset(_addresses(bags)),
+        places=tuple(place for place, _line in lines),
     )
+
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield each line of the configurations with its JSON path: an element may hold several."""
+    for number, record in enumerate(records):
+        for at, text in enumerate(record["configuration"]):
+            for line in text.split("\n"):
+                yield f"rules[{number}].configuration[{at}]", line
 
 
 def _listener(rule: str) -> Listener:

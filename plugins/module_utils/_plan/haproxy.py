@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """haproxy's configuration, understood just far enough to translate what current haproxy refuses or ignores.
 
-Everything else stays as it was sent (G10): haproxy itself judges it.
+Everything else stays as it was sent (G10): `haproxy_guard` and haproxy itself judge it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,6 @@ _NEEDS_HTTP = ("cookie", "appsession")
 _PLACEHOLDER = "vmops"
 _LENIENT = "no strict-limits"
 _PEERS, _PEER = "cloudstack", "127.0.0.1:10389"
-_PLAIN = re.compile(r"[#.]?[A-Za-z0-9.-]+")
-"""A keyword as the server writes it; haproxy takes quotes and backslashes out of its words, which would hide one."""
-_LUA = ("lua-load", "lua-load-per-thread", "lua-prepend-path")
-_RUNS_CODE = frozenset((*_LUA, "external-check", "insecure-fork-wanted", "insecure-setuid-wanted", "program"))
-_SOCKETS = ("/run/haproxy/", "/var/run/haproxy")
-_PLACE = re.compile(r"(?:(?:ipv|tcp|udp|quic)[46]?@)?[0-9A-Fa-f.:*\[\]-]*")
-"""Where a `bind` may listen: addresses and ports, no path of a socket."""
 _SET_COOKIES = range(1, 5)
 """How many Set-Cookie headers of one answer are searched for a cookie that is known by the start of its name."""
 
@@ -187,42 +180,6 @@ def _by_prefix(cookie: str, rest: list[str]) -> list[str]:
         header = f"res.fhdr(set-cookie,{at})"
         lines.append(f"stick store-response {header},field(1,;) if {{ {header} -m beg {cookie} }}")
     return lines
-
-
-def refused(sections: Iterable[Section]) -> tuple[str, ...]:
-    """Return the keywords of lines that no load balancer needs and that would give whoever wrote them the router.
-
-    haproxy starts as root: such lines start programs, load code, keep root's rights or put files somewhere
-    (configuration manual of haproxy 2.6, chapters 3 and 4). Values of rules end up in these lines, so this is the last
-    guard should the server let one through that holds a line break.
-    """
-    lines = [line for section in sections for line in (section.title, *section.lines) if line]
-    return tuple(dict.fromkeys(_keyword(line) for line in lines if not _harmless(line.split())))
-
-
-def _keyword(line: str) -> str:
-    word = line.split()[0]
-    return word if _PLAIN.fullmatch(word) else "a keyword in quotes"
-
-
-def _harmless(words: list[str]) -> bool:
-    keyword, value = words[0], "".join(words[1:2])
-    if keyword.startswith("#"):
-        return True
-    if not _PLAIN.fullmatch(keyword) or keyword in _RUNS_CODE:
-        return False
-    match keyword:
-        case "user" | "group":
-            # In a userlist these name a client's account, which has a password.
-            return value == "haproxy" or len(words) > 2
-        case "uid" | "gid" | "pidfile" | "server-state-base":
-            return False
-        case "stats":
-            plain = _PLAIN.fullmatch(value) is not None
-            return plain and (value != "socket" or "".join(words[2:3]).startswith(_SOCKETS))
-        case "bind":
-            return all(_PLACE.fullmatch(place) for place in value.split(","))
-    return True
 
 
 def binds(sections: Iterable[Section]) -> tuple[Bind, ...]:

@@ -22,6 +22,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import haproxy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, compare
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import Bind, Section
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy_guard import (
+    CERTIFICATES,
+    Guard,
+    Line,
+    WordsError,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     File,
     HaproxyService,
@@ -33,8 +39,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 )
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
-CERTIFICATES = "/etc/cloudstack/ssl"
-"""The directory that the server's `bind` lines name; this service is its only owner."""
+ADDED_WORDS = "/etc/haproxy/cloudstack-words"
+"""What the role's variable adds to `haproxy_words`, a line a keyword."""
 HEADER = "# Owned by cloudstack.virtual_router (load_balancer): do not edit."
 UNIT = "haproxy"
 _DROP = "load_balancer.json"
@@ -72,10 +78,10 @@ def steps(target: Wanted, live: Live, present: Iterable[str], hidden: tuple[str,
     unit = target.units[0]
     running = unit.name in live.active
     service: list[Step] = []
-    if not unit.running:
-        service = stop() if running else []
-    elif writes or not running:
+    if unit.running and (writes or not running):
         service = [HaproxyService("reload" if running else "start", target.files, hidden)]
+    elif not unit.running and (writes or running):
+        service = [HaproxyService("stop" if running else "judge", target.files, hidden)]
     known = {file.path for file in target.files}
     return [*writes, *service, *(RemoveFile(path) for path in sorted(present) if path not in known)]
 
@@ -146,14 +152,43 @@ def new_binds(router: Router, committed: Router) -> tuple[Bind, ...]:
     return tuple(bind for bind in haproxy.binds(sections(router.load_balancer)) if bind not in before)
 
 
-def require_harmless(router: Router, committed: Router) -> None:
-    """Raise DropError for a line that runs code or changes whose rights haproxy has (N3)."""
-    if router.load_balancer == committed.load_balancer:
-        return
-    refused = haproxy.refused(sections(router.load_balancer))
+def is_new(router: Router, committed: Router) -> bool:
+    """Tell whether lines or listeners differ: what was committed before a guard was there must not stop a boot."""
+    return _asked(router.load_balancer) != _asked(committed.load_balancer)
+
+
+def _asked(balancer: LoadBalancer | None) -> object:
+    return balancer and (balancer.lines, balancer.listeners)
+
+
+def require_known_words(balancer: LoadBalancer, added: str) -> None:
+    """Raise DropError for a word that no load balancer needs, and for a wrong line of the added ones (N3)."""
+    own = {ip for ip in balancer.addresses if not ip.is_unspecified}
+    try:
+        guard = Guard(own, tuple(added.splitlines()))
+    except WordsError as error:
+        raise DropError.of_value(ADDED_WORDS, "line", "place, keyword and arguments", str(error)) from error
+    places = balancer.places or ("rules[0].configuration",) * len(balancer.lines)
+    refused = guard.refusal(map(Line, balancer.lines, places))
     if refused:
-        expected = "lines that run no code, write no file and keep haproxy's user"
-        raise DropError(_DROP, "rules[0].configuration", expected, ", ".join(refused))
+        expected = "words that the role load_balancer knows"
+        got = str(refused)
+        for secret in haproxy.secrets(haproxy.parse(balancer.lines)):
+            got = got.replace(secret, "…")
+        raise DropError.of_value(_DROP, refused.where, expected, got)
+
+
+def require_bound(balancer: LoadBalancer) -> None:
+    """Raise DropError for a listener that the drop opens and its configuration does not have."""
+    bound = haproxy.binds(sections(balancer))
+    for asked in balancer.listeners:
+        if not any(bind.port == asked.port and _same(bind.ip, asked.ip) for bind in bound):
+            where = f"{asked.ip or '*'}:{asked.port}, which no bind has"
+            raise DropError(_DROP, "rules[0].add_rules", "listeners of the configuration", where)
+
+
+def _same(bound: IPv4Address | None, asked: IPv4Address | None) -> bool:
+    return bound is None or asked is None or bound == asked
 
 
 def require_own_addresses(binds: Iterable[Bind], balancer: LoadBalancer) -> None:

@@ -236,9 +236,10 @@ class RemoveDirectory(Step):
 
 @dataclass(frozen=True, slots=True)
 class HaproxyService(Step):
-    """Start haproxy, or make it take over its new files without losing a connection (G1).
+    """Start or stop haproxy, or make it take over its new files without losing a connection (G1).
 
     `files` are what it is judged by beforehand, configuration last; `hidden` are words that no message may repeat.
+    The verb is `judge` when haproxy neither runs nor shall run.
     """
 
     verb: str
@@ -248,3 +249,8 @@ class HaproxyService(Step):
     @property
     def summary(self) -> str:
         return f"{self.verb} haproxy"
+
+    @property
+    def serves(self) -> bool:
+        """Tell whether haproxy is to run with these files."""
+        return self.verb in ("start", "reload")

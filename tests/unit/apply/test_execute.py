@@ -38,7 +38,7 @@ from tests.unit.plan.samples import isolated
 class Commands:
     """Stand in for a Runner: remember what is run, answer by the first words, and refuse what is told to fail.
 
-    `failing` is by the first words, `refused` by what is fed in: the exit status.
+    `failing` is by the first words, with `status`, `refused` by what is fed in: the exit status.
     """
 
     answers: dict[str, str] = field(default_factory=dict)
@@ -47,13 +47,14 @@ class Commands:
     run: list[tuple[str, str | None]] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
     count: int = 0
+    status: int = 1
 
     def __call__(self, argv: Sequence[str], stdin: str | None = None, check: bool = True) -> str:
         line = " ".join(argv)
         self.run.append((line, stdin))
         for start, said in self.failing.items():
             if line.startswith(start):
-                raise CommandError(argv, 1, said)
+                raise CommandError(argv, self.status, said)
         if stdin in self.refused:
             raise CommandError(argv, self.refused[stdin], "refused")
         return next((said for start, said in self.answers.items() if line.startswith(start)), "")

@@ -87,6 +87,27 @@ def test_check_passes_haproxys_own_words_on() -> None:
     assert not Path(judge.shown["."][0]).exists()
 
 
+NO_LISTENER = "Configuration file has no error but will not start (no listener) => exit(2)."
+
+
+@pytest.mark.parametrize("verb", ["judge", "stop"])
+def test_a_configuration_without_listeners_is_judged_too(verb: str) -> None:
+    """haproxy ends with 2 then, for a right one and for a wrong one, which says so."""
+    haproxy.check(HaproxyService(verb, STEP.files), system(Judge(failing={"haproxy": NO_LISTENER}, status=2)))
+    for said, status in ((REFUSAL, 2), (REFUSAL, 1), (NO_LISTENER, 1)):
+        with pytest.raises(CommandError):
+            haproxy.check(HaproxyService(verb, STEP.files), system(Judge(failing={"haproxy": said}, status=status)))
+    with pytest.raises(CommandError):
+        haproxy.check(STEP, system(Judge(failing={"haproxy": NO_LISTENER}, status=2)))
+
+
+def test_what_is_not_to_run_is_stopped_once() -> None:
+    commands = Commands()
+    haproxy.serve(HaproxyService("judge", ()), system(commands))
+    haproxy.serve(HaproxyService("stop", ()), system(commands))
+    assert commands.lines == ["systemctl stop haproxy.service"]
+
+
 def test_alerts_are_all_there_is_when_there_are_none() -> None:
     assert haproxy.alerts("no such file AdMiN123", ("AdMiN123",)) == "no such file …"
 

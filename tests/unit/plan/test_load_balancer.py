@@ -18,11 +18,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import Change, Flow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, LiveFile
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import Bind
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import (
-    CERTIFICATES,
-    CONFIG,
-    Socket,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy_guard import CERTIFICATES
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import CONFIG, Socket
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Wanted
 from tests.golden.cases import renderer
 from tests.unit.plan.samples import CLIENT, FIRST, isolated
@@ -77,6 +74,7 @@ def test_haproxy_starts_reloads_and_stops() -> None:
     assert summaries(target, live(target)) == ["start haproxy"], "stopped by hand"
     assert summaries(without, live(target, "haproxy")) == [f"write {CONFIG}", "stop haproxy"]
     assert summaries(without, live(without)) == []
+    assert summaries(without, Live({}, {}, frozenset())) == [f"write {CONFIG}", "judge haproxy"], "nothing to stop"
 
 
 def test_the_step_judges_all_files() -> None:
@@ -151,13 +149,65 @@ def test_only_new_listeners_are_judged() -> None:
     assert load_balancer.new_binds(before, router(None)) == (Bind(FIRST, 80),)
 
 
-def test_a_new_line_that_runs_code_is_refused_by_its_keyword() -> None:
-    """What was committed before there was this rule must not stop a boot."""
-    before, after = router(balancer()), router(balancer(*LINES, "program spy", "command /bin/sh"))
-    load_balancer.require_harmless(before, router(None))
-    load_balancer.require_harmless(after, after)
-    with pytest.raises(DropError, match=r"rules\[0\]\.configuration: expected lines that run no code.*, got program$"):
-        load_balancer.require_harmless(after, before)
+def test_only_new_words_and_listeners_are_judged() -> None:
+    """What was committed before there was this rule must not stop a boot, or a drop about the addresses."""
+    before, after = balancer(), balancer(*LINES, "program spy", "command /bin/sh")
+    moved = replace(after, addresses=frozenset({FIRST}))
+    assert load_balancer.is_new(router(after), router(before))
+    assert load_balancer.is_new(router(before), router(None))
+    assert load_balancer.is_new(router(balancer(listeners=(Listener(FIRST, 81),))), router(before))
+    assert not load_balancer.is_new(router(moved), router(after))
+
+
+def test_a_word_that_nobody_needs_is_refused_where_it_stands() -> None:
+    found = replace(
+        balancer(*LINES, "\tlog 203.0.113.9:514 local0"), places=("", "", "", "", "rules[0].configuration[3]")
+    )
+    with pytest.raises(
+        DropError, match=r'rules\[0\]\.configuration\[3\]: expected words .*, got "203.0.113.9:514 in a line of log 203'
+    ):
+        load_balancer.require_known_words(found, "")
+    load_balancer.require_known_words(balancer(), "")
+
+
+def test_no_message_repeats_a_password() -> None:
+    lines = (*LINES, "mode http", "stats auth admin:HiddenWord HiddenWord")
+    for more in ((), ("http-request deny HiddenWord",)):
+        with pytest.raises(DropError) as caught:
+            load_balancer.require_known_words(balancer(*lines[: -1 if more else None], *more, *lines[-1:]), "")
+        assert "HiddenWord" not in str(caught.value)
+
+
+def test_an_operator_may_add_words() -> None:
+    logged = balancer(*LINES, "log 203.0.113.9:514 local0")
+    load_balancer.require_known_words(logged, "# our syslog\n\nproxy log 203.0.113.9:514 FACILITY\n")
+    for wrong in ("proxy", "nowhere log", "proxy log {nothing}", "proxy log SOMETHING"):
+        with pytest.raises(DropError, match=f"^{load_balancer.ADDED_WORDS}: line: expected place, .*{wrong}"):
+            load_balancer.require_known_words(logged, wrong)
+
+
+def test_a_server_is_another_machine() -> None:
+    for address in (FIRST, CONTROL, IPv4Address("127.0.0.1")):
+        with pytest.raises(DropError, match=f"{address}:22 in a line of server"):
+            load_balancer.require_known_words(balancer(*LINES, f"server b {address}:22"), "")
+
+
+@pytest.mark.parametrize(
+    ("line", "listener"),
+    [
+        (f"bind {FIRST}:80", Listener(FIRST, 80)),
+        ("bind *:80", Listener(FIRST, 80)),
+        (f"bind {FIRST}:79-81", Listener(FIRST, 80)),
+        (f"bind {GUEST}:80", Listener(None, 80)),
+    ],
+)
+def test_what_is_opened_is_bound(line: str, listener: Listener) -> None:
+    load_balancer.require_bound(balancer("listen a", line, listeners=(listener,)))
+    for other in ("bind 10.1.1.1:81", "# none"):
+        with pytest.raises(DropError, match=r"rules\[0\]\.add_rules: .*:80, which no bind has"):
+            load_balancer.require_bound(balancer("listen a", other, listeners=(listener,)))
+    with pytest.raises(DropError, match="which no bind has"):
+        load_balancer.require_bound(balancer("listen vmops", line, listeners=(listener,)))
 
 
 def test_listeners_must_be_on_addresses_of_the_router() -> None:

@@ -16,18 +16,22 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.l
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import haproxy as config
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy_guard import CERTIFICATES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import RemoveFile, Step
 
 
 def plan(system: System, router: Router, committed: Router) -> list[Step]:
     """Plan haproxy: its files and certificates, and whether it runs.
 
-    Raises DropError for a new listener that cannot work, and for lines that run code, before anything is changed (G4).
+    Raises DropError for a new listener that cannot work, and for a word nobody may write, before anything changes (G4).
     """
     balancer = router.load_balancer
     if balancer is None:
         return _without()
-    load_balancer.require_harmless(router, committed)
+    if load_balancer.is_new(router, committed):
+        added = files.read(load_balancer.ADDED_WORDS)
+        load_balancer.require_known_words(balancer, added.content if added else "")
+        load_balancer.require_bound(balancer)
     _check_binds(system, router, committed, balancer)
     keys = {sent.name: _key(system, sent) for sent in balancer.certificates}
     wanted = load_balancer.wanted(balancer, keys, system.render)
@@ -59,7 +63,7 @@ def _key(system: System, sent: Certificate) -> str:
 
 def _present() -> list[str]:
     try:
-        with os.scandir(load_balancer.CERTIFICATES) as entries:
+        with os.scandir(CERTIFICATES) as entries:
             return [entry.path for entry in entries if entry.is_file(follow_symlinks=False)]
     except FileNotFoundError:
         return []
