@@ -6,7 +6,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios test demo bench failover chaos reference docs importer clean
+.PHONY: help venv image lint sanity units scenarios test demo bench failover chaos mutants reference docs importer clean
 
 help: ## list what can be made
 	@sed -n 's|^\([a-z]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
@@ -44,6 +44,10 @@ bench: image ## measure converges and what passes meanwhile; writes docs/bench.m
 failover: image ## measure failures of a pair with 1,000 connections, at three intervals of its advertisements
 	@for interval in 1 0.3 0.1; do CONNECTIONS=1000 INTERVAL=$$interval $(PYTHON) -m pytest tests/scenarios/test_redundant_isolated.py \
 	  -q -k "lost or missed or freeze or lossy or heals" || exit 1; done
+
+mutants: venv ## change the code in 300 ways and see which the unit tests notice; writes docs/mutants.md
+	@$(PYTHON) -m pip install --quiet --requirement tests/mutants/requirements.txt
+	@$(PYTHON) -m tests.mutants $(MUTANTS)
 
 chaos: image ## kill converges and send bad drops, more than `make test` does
 	@$(PYTHON) -m tests.chaos $(CHAOS)

@@ -24,29 +24,32 @@ GET_PIP = '"""Stand in for get-pip.py without the web."""\nimport ensurepip\n\ne
 # Sanity tests take every file of bin/ for Python and allow no #! line outside modules; ruff and shellcheck of lint.py
 # look at these instead.
 # So do they with the programs that drive the tests from outside, which no Ansible ever imports.
-PROGRAMS = (".ci/", "bin/", "image/", "molecule/", "tests/bench/", "tests/demo/", "tests/lab/", "tests/scenarios/")
+PROGRAMS = (
+    *(".ci/", "bin/", "image/", "molecule/", "tests/bench/", "tests/demo/", "tests/lab/", "tests/mutants/"),
+    "tests/scenarios/",
+)
 # The versions of pip that ansible-test asks for, by the name it looks for in its cache.
 PIP_VERSIONS = ("20_3_4", "21_3_1", "24_2", "25_0_1")
 
 
-def copy_tree(left_out: tuple[str, ...]) -> None:
+def copy_tree(left_out: tuple[str, ...], tree: Path = TREE) -> None:
     """Make the copy equal to the checkout but for `left_out`; times are kept so that caches stay valid."""
     wanted = {name for name in files() if not name.startswith(left_out)}
-    for old in (path for path in TREE.rglob("*") if path.is_file() or path.is_symlink()):
-        name = old.relative_to(TREE).as_posix()
+    for old in (path for path in tree.rglob("*") if path.is_file() or path.is_symlink()):
+        name = old.relative_to(tree).as_posix()
         if name not in wanted and not name.startswith(("tests/output/", ".git/")):
             old.unlink()
     for name in sorted(wanted):
-        target = TREE / name
+        target = tree / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
     # Drops of the management server that some tests replay, where they lie beside the checkout.
-    beside = TREE.parent / "shared"
+    beside = tree.parent / "shared"
     beside.unlink(missing_ok=True)
     if (ROOT.parent / "shared").is_dir():
         beside.symlink_to(ROOT.parent / "shared")
     # ansible-test asks git for its files; that of the checkout would answer: build/ is ignored.
-    subprocess.run(["git", "init", "--quiet"], cwd=TREE, check=True)
+    subprocess.run(["git", "init", "--quiet"], cwd=tree, check=True)
 
 
 def prepare_home() -> None:

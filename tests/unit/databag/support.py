@@ -70,7 +70,7 @@ STATIC_NAT: Json = {
     "destination_ip_address": "10.1.1.11",
 }
 BALANCER: Json = {
-    "configuration": ["global", "\tmaxconn 4096"],
+    "configuration": ["global", "\tmaxconn 4096", "listen a", "\tbind 192.0.2.11:80", "\tbind 192.0.2.10:8081"],
     "ssl_certs": [],
     "add_rules": ["192.0.2.11:80:"],
     "remove_rules": [],
