@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Try a sample of changes, two at a time: ``make mutants`` writes docs/mutants.md.
 
-It ends badly when fewer than `GOAL` of a hundred were noticed, or when one of a file that was asked for by name was not.
+It ends badly when fewer than `GOAL` of a hundred were noticed.
 """
 
 from __future__ import annotations

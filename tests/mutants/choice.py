@@ -86,6 +86,6 @@ def _test(context: str) -> str:
 def _times(report: Path) -> dict[str, float]:
     """Return how long each test took, by its name as pytest takes it."""
     times: dict[str, float] = {}
-    for case in ElementTree.parse(report).iter("testcase"):
+    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - pytest wrote it
         times[f"{case.get('file')}::{case.get('name')}"] = float(case.get("time") or 0)
     return times

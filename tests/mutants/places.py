@@ -66,7 +66,7 @@ class Mutant:
 
 def sources() -> list[str]:
     """Return the files that are changed, as paths from the root."""
-    return [name for name in files() if name.startswith(PACKAGES) and name.endswith(".py") or _program(name)]
+    return [name for name in files() if (name.startswith(PACKAGES) and name.endswith(".py")) or _program(name)]
 
 
 def _program(name: str) -> bool:
@@ -90,7 +90,7 @@ def places(file: str) -> Iterator[Place]:
 
 
 def _is_code(node: Any) -> bool:
-    """Tell whether a node does something: annotations are text in all files, and what a dataclass forbids mypy forbids."""
+    """Tell whether a node does something: annotations are text, and what a dataclass forbids, mypy forbids first."""
     child, parent = node, node.parent
     while parent is not None:
         if parent.type in _ANNOTATIONS and child is parent.children[1]:

@@ -17,10 +17,11 @@ EXPLAINED = Path(__file__).with_name("explained.toml")
 HEADER = """\
 # Do the tests notice?
 
-`make mutants` writes this page. It changes the pure packages (`_databag`, `_model`, `_plan`) and the Python programs of `bin/` in one
-place at a time, as cosmic-ray's operators do, and runs the unit tests that run this line, the quick ones first; for a program, the tests
-of commands. A change that no test notices has *survived*: it is looked at, and either a test is written or its line in
-`tests/mutants/explained.toml` says why there is none. The fuzzer and the scenarios are not asked.
+`make mutants` writes this page. It changes the pure packages (`_databag`, `_model`, `_plan`) and the Python programs
+of `bin/` in one place at a time, as cosmic-ray's operators do, and runs the unit tests that run this line, the quick
+ones first; for a program, the tests of commands. A change that no test notices has *survived*: it is looked at, and
+either a test is written or `tests/mutants/explained.toml` says why there is none. The fuzzer and the scenarios are not
+asked.
 
 """
 
