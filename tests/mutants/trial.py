@@ -60,8 +60,8 @@ class Bench:
         return Verdict(mutant, "survived", time.monotonic() - begun, said)
 
     def _pytest(self, tests: list[str]) -> tuple[int | None, str]:
-        words = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
-        words += ["-p", "no:randomly", f"--basetemp={self.tree.parents[2] / 'tmp'}", *tests]
+        words = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=no"]
+        words += [f"--basetemp={self.tree.parents[2] / 'tmp'}", *tests]
         process = subprocess.Popen(
             words, cwd=self.tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )

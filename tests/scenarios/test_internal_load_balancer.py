@@ -151,12 +151,14 @@ def test_a_configuration_without_listeners_is_judged_too(tiers: Tiers, balancer:
 def test_an_operator_may_add_a_word(tiers: Tiers, balancer: Balancer) -> None:
     """In the file that provisioning writes of the role's variable."""
     words = "/etc/haproxy/cloudstack-words"
-    assert tiers.router.read(words) == ""
+    written = tiers.router.read(words)
+    assert written == "# Variable load_balancer_words of the role load_balancer.\n"
     more = ("http-request set-header X-Home %[env(HOME)]", "mode http")
     assert balancer.apply(Rule(ADDRESS, 80, machines=MACHINES, more=more), check=False).returncode == 1
-    tiers.router.shell(f"echo 'fetch env' > {words}")
+    tiers.router.shell(f"echo 'fetch env' >> {words}")
     try:
         balancer.apply(Rule(ADDRESS, 80, machines=MACHINES, more=more))
     finally:
-        tiers.router.shell(f": > {words}")
+        tiers.router.shell(f"sed -i /env/d {words}")
+    assert tiers.router.read(words) == written
     balancer.apply(Rule(ADDRESS, 80, machines=MACHINES))
