@@ -23,6 +23,12 @@ ones first; for a program, the tests of commands. A change that no test notices 
 either a test is written or `tests/mutants/explained.toml` says why there is none. The fuzzer and the scenarios are not
 asked.
 
+cosmic-ray (8.7) gives its operators as a library, so the sample, the choice of tests and the two copies of the tree are
+ours, and a program needs no suffix to be changed. mutmut (3.8) was tried: it names a mutant by the path of its file
+from where it runs, ends because a collection is imported as `ansible_collections.…`, and changes files named .py only.
+Left out are operators whose result is the same or nonsense (`==` for `is`, a string divided by another), annotations,
+and what `@dataclass` is told, which mypy checks.
+
 """
 
 

@@ -274,8 +274,7 @@ def test_statistics(network: Isolated, balancer: Balancer, visibility: str) -> N
     reached = {name for name, host in hosts.items() if any(ask(host, tcp(ip, 8081)) for ip in asked)}
     assert reached == expected
     for address in balancer.statistics.values():
-        page = f"http://{address}/admin?stats"
-        host = network.router
+        page, host = f"http://{address}/admin?stats", network.router
         login = ("--user", "admin1:AdMiN123")
         found = host.exec("curl", "--silent", "--max-time", "5", *login, page).stdout
         assert "Statistics Report" in found
@@ -305,7 +304,7 @@ def test_the_number_of_connections(network: Isolated, balancer: Balancer) -> Non
 
 REFUSED = {
     '"bogus"': ["listen more", "\tbind 192.0.2.21:81", "\tbogus 12", "\tstats auth admin:HiddenWord"],
-    "stick-table 'nowhere'": ["listen more", "\tbind 192.0.2.21:81\n\tstick on src table nowhere"],
+    "'nowhere'": ["listen more", "\tbind 192.0.2.21:81\n\tstick on src table nowhere\n\tstats auth a:HiddenWord"],
     "listeners on addresses of this router, got 192.0.2.99:80": ["listen more", "\tbind 192.0.2.99:80"],
     "got 192.0.2.21:111, which socat listens on": ["listen more", "\tbind 192.0.2.21:111"],
     "got 10.7.0.1:53, which dnsmasq listens on": ["listen more", "\tbind 10.7.0.1:53"],
