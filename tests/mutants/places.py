@@ -9,6 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -76,9 +77,9 @@ def _program(name: str) -> bool:
     return name.endswith(".py") or "python" in first
 
 
-def places(file: str) -> Iterator[Place]:
+def places(file: str, root: Path) -> Iterator[Place]:
     """Yield everything that can be changed in a file."""
-    tree = get_ast((ROOT / file).read_text(encoding="utf-8"))
+    tree = get_ast((root / file).read_text(encoding="utf-8"))
     nodes = [(node, _is_code(node)) for node in ast_nodes(tree)]
     for name in OPERATORS:
         operator, occurrence = get_operator(name)(), 0
@@ -113,9 +114,9 @@ def sample(found: Iterable[Place], size: int, seed: int) -> list[Place]:
     return sorted((chance.choice(by_place[at]) for at in chosen), key=lambda place: (place.file, place.line))
 
 
-def mutant(place: Place) -> Mutant:
+def mutant(place: Place, root: Path) -> Mutant:
     """Return a file with its change."""
-    text = (ROOT / place.file).read_text(encoding="utf-8")
+    text = (root / place.file).read_text(encoding="utf-8")
     changed = mutate_code(text, get_operator(place.operator)(), place.occurrence)
     if changed is None:
         raise ValueError(f"nothing to change at {place}")

@@ -6,22 +6,26 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis  # noqa: F401 - loaded before the fork, so that no trial need load it
+import jinja2  # noqa: F401
+import pytest
+
 from tests.mutants.places import Mutant
 
 TIMEOUT = 150
 """Seconds that a round of tests may take: far longer, and the change made something loop or wait."""
-_PASSED, _FAILED, _INTERRUPTED = 0, 1, 2
+_PASSED, _NOTICED = 0, (1, 2)
+_LOG = "mutant.log"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a change: `killed`, `hung` or `survived`, and what the tests said or why they could not."""
+    """What became of a change: `killed`, `hung` or `survived`, and which test said so."""
 
     mutant: Mutant
     outcome: str
@@ -46,35 +50,47 @@ class Bench:
             self._tried += 1
             os.utime(target, (times.st_atime, times.st_mtime + 10 * self._tried))
             for tests in rounds:
-                status, said = self._pytest(tests)
+                status = self._pytest(tests)
                 if status is None:
                     return Verdict(mutant, "hung", time.monotonic() - begun)
-                if status in (_FAILED, _INTERRUPTED):
-                    return Verdict(mutant, "killed", time.monotonic() - begun, _reason(said))
+                if status in _NOTICED:
+                    return Verdict(mutant, "killed", time.monotonic() - begun, self._reason())
                 if status != _PASSED:
-                    raise RuntimeError(f"pytest ended with {status} for {mutant.place}:\n{said}")
+                    raise RuntimeError(f"pytest ended with {status} for {mutant.place}: see {self.tree / _LOG}")
         finally:
             target.write_bytes(original)
             os.utime(target, (times.st_atime, times.st_mtime))
-        said = "" if rounds else "no test runs this line"
-        return Verdict(mutant, "survived", time.monotonic() - begun, said)
+        return Verdict(mutant, "survived", time.monotonic() - begun)
 
-    def _pytest(self, tests: list[str]) -> tuple[int | None, str]:
-        words = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=no"]
-        words += [f"--basetemp={self.tree.parents[2] / 'tmp'}", *tests]
-        process = subprocess.Popen(
-            words, cwd=self.tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
-        try:
-            said, _nothing = process.communicate(timeout=TIMEOUT)
-        except subprocess.TimeoutExpired:
-            # The tests' own children are of the same session.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return None, ""
-        return process.returncode, said
+    def _pytest(self, tests: list[str]) -> int | None:
+        """Run tests in a fork of this process; return pytest's exit status, None when it had to be killed."""
+        child = os.fork()
+        if not child:
+            os._exit(self._run(tests))
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else _NOTICED[0]
+            time.sleep(0.02)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return None
 
+    def _run(self, tests: list[str]) -> int:
+        """Be the child: a session of its own, the copy as its world, and none of the checkout's own modules."""
+        os.setsid()
+        os.chdir(self.tree)
+        log = os.open(_LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        sys.path[:] = [str(self.tree), *(path for path in sys.path if path not in ("", os.environ["CHECKOUT"]))]
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "ansible_collections")]:
+            del sys.modules[name]
+        words = ["-q", "-x", "--no-header", "--tb=short", f"--basetemp={self.tree.parents[2] / 'tmp'}"]
+        return int(pytest.main([*words, *tests]))
 
-def _reason(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return lines[0].split(" - ")[0].partition(" ")[2] if lines else ""
+    def _reason(self) -> str:
+        lines = (self.tree / _LOG).read_text(errors="replace").splitlines()
+        found = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        return found[0].split(" - ")[0].partition(" ")[2] if found else ""
