@@ -105,13 +105,13 @@ def _is_code(node: Any) -> bool:
 
 
 def sample(found: Iterable[Place], size: int, seed: int) -> list[Place]:
-    """Return so many changes, each at another place of the code; by the seed, and sorted."""
+    """Return so many changes, each at another place of the code, in an order that is chance, too; by the seed."""
     by_place: dict[tuple[str, int, int], list[Place]] = defaultdict(list)
     for place in found:
         by_place[place.file, place.line, place.column].append(place)
     chance = random.Random(seed)
     chosen = chance.sample(sorted(by_place), min(size, len(by_place)))
-    return sorted((chance.choice(by_place[at]) for at in chosen), key=lambda place: (place.file, place.line))
+    return [chance.choice(by_place[at]) for at in chosen]
 
 
 def mutant(place: Place, root: Path) -> Mutant:
