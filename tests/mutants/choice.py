@@ -23,21 +23,25 @@ def rounds(place: Place, tree: Path) -> list[list[str]]:
 
 
 def _modules(file: str, tree: Path) -> tuple[set[str], set[str]]:
-    package, *_between, name = file.removeprefix(PURE).removesuffix(".py").split("/")
+    package, *between, name = file.removeprefix(PURE).removesuffix(".py").split("/")
     files = [path for path in (tree / UNIT).glob("*/test_*.py") if path.parent.name not in LEFT_OUT]
-    stem = package if name == "__init__" else name
-    first = {path for path in files if path.parent.name == package.strip("_") and _about(path, stem)}
-    used = re.compile(rf"\b{re.escape(stem)}\b")
-    rest = {path for path in files if path.parent.name != "commands" and used.search(path.read_text(encoding="utf-8"))}
-    # Most planners are asked by their golden files, and most of the model by what is planned of it.
-    golden = {tree / GOLDEN} if package != "_databag" else {tree / UNIT / "databag" / "test_replay.py"}
-    found = (first or golden, rest | golden)
-    return tuple({path.relative_to(tree).as_posix() for path in paths} for paths in found)  # type: ignore[return-value]
+    own = {path for path in files if path.parent.name == package.strip("_")}
+    stems = {part.rstrip("s") for part in (*between, package.strip("_") if name == "__init__" else name)}
+    first = {path for path in own if any(_about(path, stem) for stem in stems)}
+    used = re.compile(rf"\b{re.escape(name)}\b")
+    users = {path for path in files if path.parent.name != "commands" and used.search(path.read_text(encoding="utf-8"))}
+    # Much of a planner is asked by its golden files only, and much of the model by what is planned of it.
+    rest = own | users | {tree / GOLDEN}
+    return _names(first, tree), _names(rest, tree)
 
 
 def _about(path: Path, stem: str) -> bool:
-    name = path.stem.removeprefix("test_")
+    name = path.stem.removeprefix("test_").rstrip("s")
     return name == stem or stem.startswith(f"{name}_") or name.startswith(f"{stem}_")
+
+
+def _names(paths: set[Path], tree: Path) -> set[str]:
+    return {path.relative_to(tree).as_posix() for path in paths}
 
 
 def _programs(file: str, tree: Path) -> tuple[set[str], set[str]]:

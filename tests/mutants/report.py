@@ -19,9 +19,9 @@ HEADER = """\
 
 `make mutants` writes this page. It changes the pure packages (`_databag`, `_model`, `_plan`) and the Python programs
 of `bin/` in one place at a time, as cosmic-ray's operators do, and runs the unit tests that are named after the file,
-then those that use it and the golden files; for a program, the tests of commands. A change that no test notices has
-*survived*: it is looked at, and either a test is written or `tests/mutants/explained.toml` says why there is none. The
-fuzzer and the scenarios are not asked.
+then the rest of its package's and the golden files; for a program, the tests of commands. A change that no test
+notices has *survived*: it is looked at, and either a test is written or `tests/mutants/explained.toml` says why there
+is none. The fuzzer and the scenarios are not asked.
 
 cosmic-ray (8.7) gives its operators as a library, so the sample, the choice of tests and the two copies of the tree are
 ours, and a program needs no suffix to be changed. mutmut (3.8) was tried: it names a mutant by the path of its file

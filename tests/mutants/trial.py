@@ -17,7 +17,7 @@ import pytest
 
 from tests.mutants.places import Mutant
 
-TIMEOUT = 150
+TIMEOUT = 400
 """Seconds that a round of tests may take: far longer, and the change made something loop or wait."""
 _PASSED, _NOTICED = 0, (1, 2)
 _LOG = "mutant.log"
