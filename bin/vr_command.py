@@ -25,6 +25,8 @@ COMMANDS = "/opt/cloud/bin"
 INBOX = "/var/cache/cloud"
 DATABAGS = "/etc/cloudstack"
 RESULTS = "/var/lib/cloudstack/results"
+# Where a record is that the disk did not take; it is newer than one on disk.
+UNWRITTEN = "/run/cloudstack/results"
 LOG = "/var/log/cloudstack/converge.log"
 COLLECTIONS = "/usr/share/ansible/collections"
 PLAYBOOK = COLLECTIONS + "/ansible_collections/cloudstack/virtual_router/playbooks/converge.yml"
@@ -86,6 +88,11 @@ class Played(NamedTuple):
     output: bytes
     ended: str | None
 
+    @property
+    def killed(self) -> bool:
+        """Tell whether it was ended by a signal, and not for its time."""
+        return self.status < 0 and self.ended is None
+
     def end(self) -> str:
         """Say in words how it ended."""
         by_itself = f"ended with status {self.status}" if self.status >= 0 else f"ended by signal {-self.status}"
@@ -128,21 +135,25 @@ def is_due(name: str) -> bool:
 def converge(request: Request, limit: float) -> dict[str, Any]:
     """Converge and return the result record of a success; a failure is a CommandError with its reason.
 
-    The caller has the turn. Boot arguments still in the inbox are merged by the playbook, before any drop.
+    The caller has the turn. Boot arguments still in the inbox are merged by the playbook, before any drop. A converge
+    that somebody killed may have put the drop into force or not: a second one finishes it or does it anew, and tells.
     """
+    end = time.monotonic() + limit
     before = identity(request.name)
     played = _play(request, limit, before)
     unwritten = _log(request, played)
+    if played.killed and identity(request.name) in (None, before):
+        played = _play(request, max(end - time.monotonic(), 1.0), before)
+        unwritten = _log(request, played)
     record = read_record(request.name) if identity(request.name) not in (None, before) else None
-    if record is not None:
-        accepted(record, unwritten)
-    if played.status != 0 or record is None:
-        left = "and left no result" if record is None else "after its result was recorded"
-        said = _failed_task(played.output.decode(errors="replace"))
-        what = f" ({one_line(said)[:500]})" if said else ""
-        kind = UnjudgedError if request.along and record is None else CommandError
-        raise kind(f"{request.name}: the converge {played.end()} {left}{what}, see {LOG}{unwritten}")
-    return record
+    # One that was killed after it had its record has done all that matters.
+    if record is not None and accepted(record, unwritten) and played.status <= 0:
+        return record
+    said = _failed_task(played.output.decode(errors="replace"))
+    what = f" ({one_line(said)[:500]})" if said else ""
+    left = "and left no result" if record is None else "after its result was recorded"
+    kind = UnjudgedError if request.along and record is None else CommandError
+    raise kind(f"{request.name}: the converge {played.end()} {left}{what}, see {LOG}{unwritten}")
 
 
 def accepted(record: dict[str, Any], unwritten: str = "") -> dict[str, Any]:
@@ -265,21 +276,27 @@ def _log(request: Request, played: Played) -> str:
 def identity(name: str) -> tuple[int, int] | None:
     """Tell one writing of a result record from the next, without trusting the clock."""
     try:
-        status = os.stat(at(f"{RESULTS}/{name}.json"))
+        status = os.stat(_record_file(name))
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
 
 
 def read_record(name: str) -> dict[str, Any]:
+    """Return a result record; one that is damaged is a CommandError."""
     try:
-        with open(at(f"{RESULTS}/{name}.json"), encoding="utf-8") as file:
+        with open(_record_file(name), encoding="utf-8") as file:
             record = json.load(file)
     except ValueError as error:
         raise CommandError(f"{RESULTS}/{name}.json: damaged result record: {error}") from None
     if not isinstance(record, dict):
         raise CommandError(f"{RESULTS}/{name}.json: expected an object")
     return record
+
+
+def _record_file(name: str) -> str:
+    unwritten = at(f"{UNWRITTEN}/{name}.json")
+    return unwritten if os.path.exists(unwritten) else at(f"{RESULTS}/{name}.json")
 
 
 def _message(text: str) -> str | None:

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils import _parcel
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import ENTRIES, SPECS, Call, VrError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 
@@ -17,6 +20,15 @@ def main(name: str) -> None:
     render = Renderer(_parcel.unpacked(module.params["_templates"]))
     call = Call(module.params, render, check_mode=module.check_mode, diff=module._diff)
     try:
-        module.exit_json(**ENTRIES[name](call))
+        result = ENTRIES[name](call)
     except VrError as error:
+        _pause(call)
         module.fail_json(msg=str(error))
+    _pause(call)
+    module.exit_json(**result)
+
+
+def _pause(call: Call) -> None:
+    """Leave the transaction to the next task: this process ends, and only time holds it until that one begins."""
+    with suppress(OSError, TransactionError):
+        call.store.pause()

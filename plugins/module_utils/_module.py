@@ -204,6 +204,7 @@ def _join(call: Call) -> str:
     store, params, given = call.store, call.params, call.params.get("transaction")
     if given:
         lease = store.resume(given)
+        store.make_room()
         store.agree(replace(lease.agenda, left=()))
         store.set_aside()
         return str(given)

@@ -24,13 +24,13 @@ def commit(store: Store) -> list[str]:
                 if not store.already_processed(name):
                     store.copy_drop(name)
         databags = store.commit()
-    try:
-        _record(store, phases, None)
-        store.remove_drops(agenda.files)
-    except OSError as error:
-        # No reason to call failed what is in force; the command that waits finds no record, and says so.
-        write_log(f"in force, but not recorded or still in the inbox: {', '.join(agenda.files)}: {error}")
-    store.end()
+    # What goes wrong from here on is no reason to call failed what is in force.
+    about = f"in force, but not recorded or still in the inbox: {', '.join(agenda.files)}"
+    for act in (lambda: _record(store, phases, None), lambda: store.remove_drops(agenda.files), store.end):
+        try:
+            act()
+        except OSError as error:
+            write_log(f"{about}: {error}")
     return databags
 
 
@@ -48,10 +48,22 @@ def give_up(store: Store, reason: str) -> None:
         with phases.time("commit"):
             for name in agenda.files:
                 if not store.already_processed(name):
-                    store.fail(name, _about(name, reason))
+                    _set_aside(store, name, _about(name, reason))
         _record(store, phases, reason)
     finally:
         store.end()
+
+
+def _set_aside(store: Store, name: str, reason: str) -> None:
+    """Move a drop to failed/ with its reason; where the disk does not let us, the record tells it all the same."""
+    try:
+        store.fail(name, reason)
+    except OSError:
+        store.make_room()
+        try:
+            store.fail(name, reason)
+        except OSError as error:
+            write_log(f"{name}: not set aside with its reason: {error}")
 
 
 def _record(store: Store, phases: Phases, reason: str | None) -> None:

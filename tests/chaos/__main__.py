@@ -1,7 +1,7 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Run the campaign: `python -m tests.chaos [--seed N] [--kills N] [--drops N] [--strange N] [--streak N] [--fuzz N]
-[--daemons 0]`.
+"""Run the campaign: `python -m tests.chaos [--seed N] [--kills N] [--lost N] [--drops N] [--strange N] [--streak N]
+[--fuzz N] [--daemons 0]`.
 
 The seed is printed; with the same one the same is done, at instants that depend on the machine. The last lines are a
 table, and the exit status is 0 only if there was no problem.
@@ -11,22 +11,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from random import Random
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Limits
-from tests.chaos import bad_drops, daemons, kills, pipeline
+from tests.chaos import bad_drops, daemons, kills, lost_runs, pipeline
 from tests.chaos.mutations import Mutator, encode
 from tests.lab.lab import Lab
 from tests.lab.router import CACHE, Router
-from tests.scenarios import drops, networks, states
+from tests.scenarios import control_node, drops, networks, states
 from tests.scenarios.networks import FIXTURES
 
-Row = dict[str, int]
+Row = dict[str, float]
 REPORT_EVERY = 60.0
 """Seconds between two lines that say how far a part is."""
 
@@ -96,13 +98,13 @@ def fuzz(mutator: Mutator, count: int) -> Iterator[Fuzz]:
 def isolated_router() -> Iterator[Router]:
     """Bring up the router of the fixtures' isolated network, with all its drops applied."""
     with Lab("campaign") as lab:
-        router = networks.fixture_network(lab).router
+        router = networks.fixture_network(lab, control_node.key_argument(lab.name)).router
         router.wait_boot()
         states.apply_together(router, "VR-all.cfg", FIXTURES / "isolated", states.ordered(FIXTURES / "isolated"))
         yield router
 
 
-Tally = kills.Tally | daemons.Tally | bad_drops.Tally | Streak | Fuzz
+Tally = kills.Tally | lost_runs.Tally | daemons.Tally | bad_drops.Tally | Streak | Fuzz
 
 
 def run(name: str, tallies: Iterable[Tally]) -> tuple[Row, list[str]]:
@@ -138,6 +140,7 @@ def parts(wanted: argparse.Namespace, router: Router) -> dict[str, Callable[[], 
     return {
         "kills, cold": lambda: kills.campaign(router, "cold", wanted.kills // 2, Random(f"{wanted.seed} cold")),
         "kills, warm": lambda: kills.campaign(router, "warm", wanted.kills // 2, Random(f"{wanted.seed} warm")),
+        "lost control nodes": lambda: _lost_runs(router, wanted.lost, Random(f"{wanted.seed} lost")),
         "broken programs": lambda: daemons.campaign(router),
         "bad drops": lambda: bad_drops.refusals(router, mutator("bad"), wanted.drops),
         "good drops in a row": lambda: streak(router, wanted.streak),
@@ -146,11 +149,17 @@ def parts(wanted: argparse.Namespace, router: Router) -> dict[str, Callable[[], 
     }
 
 
+def _lost_runs(router: Router, count: int, chance: Random) -> Iterator[lost_runs.Tally]:
+    with tempfile.TemporaryDirectory() as directory:
+        yield from lost_runs.campaign(router, control_node.collections(Path(directory)), count, chance)
+
+
 def main(arguments: list[str]) -> int:
     """Run the parts that are wanted, print the table, and return 0 if there was no problem."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     for name, default in {
         "kills": 200,
+        "lost": 20,
         "drops": 1000,
         "strange": 200,
         "streak": 1000,
@@ -164,7 +173,8 @@ def main(arguments: list[str]) -> int:
     table: dict[str, Row] = {}
     problems = 0
     with isolated_router() as router:
-        counts = (wanted.kills, wanted.kills, wanted.daemons, wanted.drops, wanted.streak, wanted.strange, wanted.fuzz)
+        some = (wanted.kills, wanted.kills, wanted.lost, wanted.daemons)
+        counts = (*some, wanted.drops, wanted.streak, wanted.strange, wanted.fuzz)
         for (name, part), count in zip(parts(wanted, router).items(), counts, strict=True):
             if count:
                 table[name], found = run(name, part())

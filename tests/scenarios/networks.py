@@ -111,9 +111,12 @@ FIXTURE_VMS = {
 }
 
 
-def fixture_network(lab: Lab) -> Isolated:
-    """Make the network that tests/fixtures/isolated is about; its drops are not sent yet."""
-    cmdline = (FIXTURES / "isolated" / "cmdline.txt").read_text(encoding="utf-8")
+def fixture_network(lab: Lab, arguments: str = "") -> Isolated:
+    """Make the network that tests/fixtures/isolated is about; its drops are not sent yet.
+
+    `arguments` are boot arguments that it has in addition.
+    """
+    cmdline = (FIXTURES / "isolated" / "cmdline.txt").read_text(encoding="utf-8") + arguments
     return isolated(lab, cmdline, FIXTURE_SUBNETS, FIXTURE_VMS, ("10.7.0.1", lab.mac("r1.guest")))
 
 

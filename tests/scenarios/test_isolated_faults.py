@@ -76,7 +76,7 @@ def test_power_cut_while_converging(router: Router, seconds: float) -> None:
 
 # How a disk is when it is broken: options of the mount, how it comes to be so, and what is said about it then.
 BROKEN = {
-    "without a byte": ("size=512k", "head -c 1m /dev/zero > {}/junk", FULL),
+    "without a byte": ("size=2m", "head -c 4m /dev/zero > {}/junk", FULL),
     "without an inode": ("nr_inodes=400", 'while : > "{}/junk$((n+=1))"; do :; done', FULL),
     "read-only": ("size=4m", "mount -o remount,ro {}", "Read-only file system"),
 }

@@ -4,33 +4,29 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import json
-import os
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils import _parcel
 from ansible_collections.cloudstack.virtual_router.plugins.plugin_utils.router_action import read_templates
-from tests.lab.access import private_key, public_key
+from tests.chaos import lost_runs
 from tests.lab.lab import Lab
 from tests.lab.probes import ROOT
 from tests.lab.router import CACHE, Router
-from tests.scenarios import drops, states
+from tests.scenarios import control_node, drops, states
 from tests.scenarios.networks import FIXTURE_SUBNETS, FIXTURES
 
 DIRECTORY = FIXTURES / "isolated"
 AGGREGATE = f"{CACHE}/VR-ways.cfg"
 COLLECTIONS = "/usr/share/ansible/collections"
 PULLED = "/var/lib/ansible/pull"
+SEED = 20260101
 PARTS = ("galaxy.yml", "meta", "playbooks", "plugins", "roles", "templates")
-CONTROL = "169.254.7.7"
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +42,14 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory of collections in which this checkout is found."""
-    path = tmp_path_factory.mktemp("collections")
-    (path / "ansible_collections/cloudstack").mkdir(parents=True)
-    (path / "ansible_collections/cloudstack/virtual_router").symlink_to(ROOT)
-    return path
+    return control_node.collections(tmp_path_factory.mktemp("collections"))
 
 
 def new_router(lab: Lab, name: str) -> Router:
     """Return a booted router of its own, in place of the one before, with the aggregate in its inbox."""
     for earlier in lab.routers.values():
         earlier.stop()
-    key = base64.b64encode(public_key(lab.name)).decode()
-    cmdline = (DIRECTORY / "cmdline.txt").read_text(encoding="utf-8") + f" authorized_key={key}"
+    cmdline = (DIRECTORY / "cmdline.txt").read_text(encoding="utf-8") + control_node.key_argument(lab.name)
     nics = {"eth0": ("guest", lab.mac("guest")), "eth1": ("control", lab.mac("control"))}
     router = lab.router(name, cmdline, nics | {subnet.nic: (subnet.nic, subnet.mac) for subnet in FIXTURE_SUBNETS})
     router.wait_boot()
@@ -99,40 +91,8 @@ def _archive() -> bytes:
 
 def from_control_node(router: Router, collections: Path) -> None:
     """Run the playbook elsewhere: modules are sent to the router's own sshd, on the control network, port 3922."""
-    played = play_over_ssh(router, collections, "-e", f"vr_aggregate={AGGREGATE}")
+    played = control_node.play(router, collections, "-e", f"vr_aggregate={AGGREGATE}")
     assert played.returncode == 0, played.stdout + played.stderr
-
-
-def play_over_ssh(router: Router, collections: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the converge on the management host; the key is the one of the boot arguments."""
-    inventory = collections / "inventory.json"
-    common = "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
-    variables = {
-        "ansible_host": CONTROL,
-        "ansible_port": 3922,
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(private_key(router.lab.name)),
-        "ansible_ssh_common_args": common,
-        "ansible_python_interpreter": "/opt/cloudstack/venv/bin/python",
-    }
-    inventory.write_text(json.dumps({"routers": {"hosts": {router.name: variables}}}), encoding="utf-8")
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "cloudstack.virtual_router.converge"]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(collections),
-        "LANG": "C.UTF-8",
-        "ANSIBLE_COLLECTIONS_PATH": str(collections),
-    }
-    enter = ["ip", "netns", "exec", router.lab.hosts["management"].namespace]
-    return subprocess.run(
-        [*enter, *command, "-i", str(inventory), *words],
-        env=environment,
-        cwd=collections,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
 
 
 WAYS: dict[str, Callable[[Router, Path], None]] = {
@@ -171,7 +131,7 @@ def test_a_refused_drop_over_ssh_changes_nothing(
     router = lab.routers["control-node"]
     before, databags = states.state(router), states.databags(router)
     router.send("wrong.json", drops.ingress(900, "192.0.2.20", ports=(1, 70000)))
-    played = play_over_ssh(router, collections, "-e", '{"vr_drops": ["wrong.json"]}')
+    played = control_node.play(router, collections, "-e", '{"vr_drops": ["wrong.json"]}')
     assert played.returncode != 0
     assert "70000" in played.stdout
     assert router.exists(f"{CACHE}/failed/wrong.json.reason")
@@ -202,7 +162,7 @@ def test_check_and_diff_show_the_change_and_change_nothing(
     assert [line for line in shown.splitlines() if line.startswith("+") and "7000-7009" in line], shown
     shown = router.command("update_config.py --check --diff vm.json").stdout
     assert [line for line in shown.splitlines() if line.startswith("+02:07:00:00:00:77")], shown
-    over_ssh = play_over_ssh(router, collections, "--check", "--diff", "-e", '{"vr_drops": ["rule.json"]}')
+    over_ssh = control_node.play(router, collections, "--check", "--diff", "-e", '{"vr_drops": ["rule.json"]}')
     assert over_ssh.returncode == 0, over_ssh.stdout + over_ssh.stderr
     assert [line for line in over_ssh.stdout.splitlines() if line.startswith("+") and "7000-7009" in line]
     wrong = router.drop("bad.json", drops.ingress(902, "192.0.2.20", ports=(1, 70000)), options="--check", check=False)
@@ -212,3 +172,16 @@ def test_check_and_diff_show_the_change_and_change_nothing(
     after = router.facts.snapshot((*states.WATCHED, "/var/lib/cloudstack", "/var/cache/cloud"), states.DAEMONS)
     assert after == before
     assert states.network(router) == live
+
+
+@pytest.mark.parametrize("losses", [1])
+def test_a_control_node_that_is_lost_blocks_nobody(
+    lab: Lab, collections: Path, states_by_way: dict[str, list[str]], losses: int
+) -> None:
+    """In the middle of its run; the next drop of the management server is done soon, and the router is whole.
+
+    `python -m tests.chaos` loses more of them.
+    """
+    *_earlier, tally = lost_runs.campaign(lab.routers["control-node"], collections, losses, Random(SEED))
+    assert tally.problems == []
+    assert tally.losses == losses

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from typing import TextIO
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import LiveFile
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import File
@@ -38,10 +39,22 @@ def candidate(file: File) -> str:
     path = f"{file.path}.new"
     _make_directory(os.path.dirname(path))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(file.content)
-        os.fchmod(stream.fileno(), file.mode)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            _fill(stream, file)
+    except OSError:
+        # Half a file takes the room that the way back needs.
+        os.unlink(path)
+        raise
     return path
+
+
+def _fill(stream: TextIO, file: File) -> None:
+    stream.write(file.content)
+    stream.flush()
+    os.fchmod(stream.fileno(), file.mode)
+    if file.durable:
+        os.fsync(stream.fileno())
 
 
 def _make_directory(path: str) -> None:
@@ -62,8 +75,18 @@ def replace(file: File) -> None:
         if error.errno != errno.EBUSY:
             raise
         with open(file.path, "w", encoding="utf-8") as stream:
-            stream.write(file.content)
-            os.fchmod(stream.fileno(), file.mode)
+            _fill(stream, file)
+    if file.durable:
+        _sync_directory(os.path.dirname(file.path))
+
+
+def _sync_directory(path: str) -> None:
+    """Bring names to the disk: a file system may bring a rename there before the content, or never (XFS)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def set_knob(path: str, value: str) -> None:

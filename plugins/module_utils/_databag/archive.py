@@ -103,16 +103,32 @@ class Archive:
         self._prune(self._paths.failed, [name, f"{name}.reason"], self._limits.failed_files, self._limits.failed_bytes)
 
     def write_result(self, name: str, record: Mapping[str, Any]) -> None:
-        """Keep the result record of a drop, aggregate or converge."""
-        path = self._paths.results / f"{check_name(name)}.json"
-        self._disk.make_directory(self._paths.results, PRIVATE_DIRECTORY)
+        """Keep the result record of a drop, aggregate or converge; in memory when the disk does not take it.
+
+        Whoever waits for it must hear what is true, be the disk as it may. One in memory is newer than one on disk.
+        """
+        file, limits = f"{check_name(name)}.json", self._limits
+        data = json.dumps(record, sort_keys=True).encode() + b"\n"
+        unwritten = self._paths.unwritten / file
+        try:
+            self._keep(self._paths.results, file, data, limits.result_files, limits.result_bytes)
+        except OSError:
+            self._keep(self._paths.unwritten, file, data, limits.unwritten_files, limits.unwritten_bytes)
+            return
+        if self._disk.exists(unwritten):
+            self._disk.remove(unwritten)
+
+    def _keep(self, directory: Path, file: str, data: bytes, most_files: int, most_bytes: int) -> None:
+        self._disk.make_directory(directory, PRIVATE_DIRECTORY)
         # Not durable: whoever waits for it is gone after a power cut.
-        self._disk.replace(path, json.dumps(record, sort_keys=True).encode() + b"\n", durable=False)
-        self._prune(self._paths.results, [path.name], self._limits.result_files, self._limits.result_bytes)
+        self._disk.replace(directory / file, data, durable=False)
+        self._prune(directory, [file], most_files, most_bytes)
 
     def read_result(self, name: str) -> dict[str, Any] | None:
         """Return the latest result record of that name, or None."""
-        path = self._paths.results / f"{check_name(name)}.json"
+        path = self._paths.unwritten / f"{check_name(name)}.json"
+        if not self._disk.exists(path):
+            path = self._paths.results / path.name
         try:
             data = self._disk.read(path)
         except FileNotFoundError:

@@ -85,6 +85,14 @@ class Disk:
             os.unlink(path)
             raise
 
+    def overwrite(self, path: Path, data: bytes) -> None:
+        """Write over the first bytes of a file: needs no room, but a power cut may leave part of it."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.pwrite(descriptor, data, 0)
+        finally:
+            os.close(descriptor)
+
     def rename(self, source: Path, target: Path) -> None:
         """Put a file in the place of another, in one step."""
         os.rename(source, target)

@@ -54,11 +54,21 @@ class Journal:
         return self.staged() if self._disk.exists(self._paths.journal) else []
 
     def commit(self) -> list[str]:
-        """Make the staged databags the committed ones and return their names."""
+        """Make the staged databags the committed ones and return their names; OSError when they are not.
+
+        Once the journal is on the disk they are, whatever fails then: `committing` reads them where they lie, and the
+        next `recover` moves them.
+        """
         names = self.staged()
         if names:
-            self._disk.replace(self._paths.journal, json.dumps({"bags": names}).encode() + b"\n")
-            self._finish(names)
+            try:
+                self._disk.replace(self._paths.journal, json.dumps({"bags": names}).encode() + b"\n")
+            except OSError:
+                # It may be there without being on the disk.
+                self._disk.remove(self._paths.journal)
+                raise
+            with suppress(OSError):
+                self._finish(names)
         return names
 
     def recover(self) -> list[str]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
+import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,17 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
 
+WAIT = 540.0
+"""Seconds that a transaction waits for its turn: less than the commands do, so that they hear the reason."""
+HELD = 300.0
+"""Seconds that a living process keeps the lease without renewing it: five times what one command of a step may take."""
+IDLE = 60.0
+"""Seconds that a run from a control node keeps the lease between two of its tasks, when it has no process here."""
+BREAKER = "/opt/cloud/bin/vr-unlock"
+
 _POLL = 0.05
+# So many bytes, or a multiple of it: a lease that says a little more still fits where the old one was.
+_ROOM = 4096
 # Whoever holds the lock writes a few files; a minute is a very full disk queue.
 _LOCK_WAIT = 60.0
 # proc(5): a process that is a zombie or dead holds nothing any more.
@@ -57,23 +69,34 @@ class Agenda:
 class Lease:
     """Say who runs the transaction.
 
-    ``started`` is the start time of the process in clock ticks since boot (proc(5), stat, field 22): it tells
-    the owner from a later process of the same number. ``expires`` is in seconds of CLOCK_BOOTTIME, which no
-    change of the time of day moves. With ``pid`` 0 (a module run over ssh, whose process ends with each task)
-    the expiry alone tells that the owner is gone. ``phases`` (seconds) and ``commands`` (processes started) are what
-    the tasks of the transaction have noted so far, for its record. What it is about goes with it from task to task.
+    ``pid`` is the process that lives as long as the transaction, 0 when it is not on this machine: then ``task`` is the
+    one that runs a task of it now, 0 between two tasks. ``started`` is the start time of either in clock ticks since
+    boot (proc(5), stat, field 22): it tells the process from a later one of the same number. ``expires`` and ``idle``
+    are in seconds of CLOCK_BOOTTIME, which no change of the time of day moves: how long a process that lives keeps the
+    lease, and how long a run from elsewhere keeps it that has none. ``phases`` (seconds) and ``commands`` (processes
+    started) are what the tasks have noted so far, for the record. What it is about goes with it from task to task.
     """
 
     id: str
     owner: str
     pid: int
+    task: int
     started: int
     boot: str
     expires: float
-    ttl: float
+    idle: float
+    held: float
     phases: Phases = field(default_factory=Phases)
     commands: int = 0
     agenda: Agenda = field(default_factory=Agenda)
+
+    @property
+    def process(self) -> int:
+        """Return the process that holds the lease, 0 when there is none at this moment."""
+        return self.pid or self.task
+
+    def __str__(self) -> str:
+        return f"{self.owner} ({f'process {self.process}' if self.process else 'run from elsewhere'})"
 
 
 class Leases:
@@ -84,20 +107,35 @@ class Leases:
         self._disk = disk
         self._proc = proc
 
-    def acquire(self, owner: str, pid: int, wait: float, ttl: float, agenda: Agenda) -> Lease:
+    def acquire(self, owner: str, pid: int, wait: float, held: float, agenda: Agenda) -> Lease:
         """Wait for the lease and take it; TransactionError after ``wait`` seconds.
 
-        A lease whose owner was killed, belongs to another boot, or has not renewed in time, is taken over.
+        A lease is taken over whose owner was killed, that belongs to another boot, or that was not renewed in time. A
+        process that still lives then is stuck, and is ended first: it must not go on beside its successor.
         """
         deadline = time.monotonic() + wait
         while True:
             with self._locked(max(deadline, time.monotonic() + _LOCK_WAIT)):
-                held = self._read()
-                if held is None or not self._alive(held):
-                    return self._write(self._new(owner, pid, ttl, agenda))
+                found = self._read()
+                if found is None or not self._alive(found):
+                    if found is not None:
+                        self._end_process(found)
+                    return self._write(self._new(owner, pid, held, agenda))
             if time.monotonic() >= deadline:
-                raise TransactionError(f"{held.owner} (process {held.pid}) has not ended within {wait:.0f} s")
+                raise TransactionError(f"{found} has not ended within {wait:.0f} s; {BREAKER} ends it")
             time.sleep(_POLL)
+
+    def revoke(self) -> Lease | None:
+        """End whoever holds the lease, and take it from him; return what it was, None when nobody has it.
+
+        His process is ended before the lock is taken, which he may have stopped with.
+        """
+        found = self._read()
+        if found is None:
+            return None
+        self._end_process(found)
+        self.release(found.id)
+        return found
 
     @contextmanager
     def held(self, lease_id: str) -> Iterator[Lease]:
@@ -109,8 +147,15 @@ class Leases:
             yield lease
 
     def renew(self, lease: Lease) -> Lease:
-        """Start the time to live again; only inside ``held``."""
-        return self._write(replace(lease, expires=_now() + lease.ttl))
+        """Start the time to live again, held by this process if it is not by one of the owner; only inside ``held``.
+
+        The old times stay where the disk takes no write: the way back begins with this.
+        """
+        return self._rewrite(self._by_this_process(lease))
+
+    def pause(self, lease: Lease) -> Lease:
+        """Say that this process ends before the next task of a run from elsewhere begins; only inside ``held``."""
+        return lease if lease.pid else self._rewrite(replace(lease, task=0, started=0, idle=_now() + IDLE))
 
     def note(self, lease: Lease, phases: Mapping[str, float], commands: int) -> None:
         """Add to what the transaction has noted; only inside ``held``."""
@@ -139,17 +184,25 @@ class Leases:
         try:
             while not _try_lock(descriptor):
                 if time.monotonic() >= deadline:
-                    raise TransactionError(f"{self._paths.lock} stays locked")
+                    raise TransactionError(f"{self._paths.lock} stays locked; {BREAKER} ends who has it")
                 time.sleep(_POLL)
             yield
         finally:
             os.close(descriptor)
 
-    def _new(self, owner: str, pid: int, ttl: float, agenda: Agenda) -> Lease:
+    def _new(self, owner: str, pid: int, held: float, agenda: Agenda) -> Lease:
         started = self._start_time(pid) if pid else 0
         if started is None:
             raise TransactionError(f"{owner}: there is no process {pid}")
-        return Lease(os.urandom(16).hex(), owner, pid, started, self._boot(), _now() + ttl, ttl, agenda=agenda)
+        lease = Lease(os.urandom(16).hex(), owner, pid, 0, started, self._boot(), 0.0, 0.0, held, agenda=agenda)
+        return self._by_this_process(lease)
+
+    def _by_this_process(self, lease: Lease) -> Lease:
+        now = _now()
+        renewed = replace(lease, expires=now + lease.held, idle=now + IDLE)
+        if lease.pid:
+            return renewed
+        return replace(renewed, task=os.getpid(), started=self._start_time(os.getpid()) or 0)
 
     def _read(self) -> Lease | None:
         try:
@@ -161,14 +214,49 @@ class Leases:
             return None
 
     def _write(self, lease: Lease) -> Lease:
-        # Not durable: a lease means nothing after a power cut.
-        self._disk.replace(self._paths.lease, json.dumps(asdict(lease)).encode(), durable=False)
+        """Write the lease, on a full disk over the old one: what is struck off it must be gone on the way back."""
+        data = json.dumps(asdict(lease)).encode()
+        data += b" " * (-len(data) % _ROOM)
+        try:
+            # Not durable: a lease means nothing after a power cut.
+            self._disk.replace(self._paths.lease, data, durable=False)
+        except OSError:
+            size = self._disk.size(self._paths.lease)
+            if size < len(data):
+                raise
+            self._disk.overwrite(self._paths.lease, data.ljust(size))
+        return lease
+
+    def _rewrite(self, lease: Lease) -> Lease:
+        with suppress(OSError):
+            self._write(lease)
         return lease
 
     def _alive(self, lease: Lease) -> bool:
-        if lease.boot != self._boot() or _now() >= lease.expires:
+        if lease.boot != self._boot():
             return False
-        return lease.pid == 0 or self._start_time(lease.pid) == lease.started
+        if self._runs(lease):
+            return _now() < lease.expires
+        return lease.pid == 0 and _now() < lease.idle
+
+    def _runs(self, lease: Lease) -> bool:
+        return lease.process != 0 and self._start_time(lease.process) == lease.started
+
+    def _end_process(self, lease: Lease) -> None:
+        """Kill the process that holds a lease, and wait until it is gone; never this one, nor what started it."""
+        if lease.boot != self._boot() or lease.process in (0, os.getpid(), os.getppid()):
+            return
+        try:
+            handle = os.pidfd_open(lease.process)
+        except ProcessLookupError:
+            return
+        try:
+            # Looked at only now: the handle is of this process, whoever has its number later.
+            if self._runs(lease):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                select.select([handle], [], [], _LOCK_WAIT)
+        finally:
+            os.close(handle)
 
     def _boot(self) -> str:
         return (self._proc / "sys/kernel/random/boot_id").read_text().strip()

@@ -58,6 +58,16 @@ class Paths:
         return self.root / "var/lib/cloudstack/results"
 
     @property
+    def unwritten(self) -> Path:
+        """Return the directory, in memory, of result records that the disk did not take."""
+        return self.root / "run/cloudstack/results"
+
+    @property
+    def reserve(self) -> Path:
+        """Return the file that keeps room on the disk for the way back from a converge that failed."""
+        return self.root / "var/lib/cloudstack/.reserve"
+
+    @property
     def lease(self) -> Path:
         """Return the file that says who runs the transaction."""
         return self.root / "var/lib/cloudstack/transaction.json"
@@ -78,3 +88,5 @@ class Limits:
     failed_bytes: int = 64 * 1024 * 1024
     result_files: int = 2000
     result_bytes: int = 16 * 1024 * 1024
+    unwritten_files: int = 200
+    unwritten_bytes: int = 1024 * 1024

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,13 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     one_line,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.journal import Journal
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.lease import Agenda, Lease, Leases
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.lease import (
+    HELD,
+    WAIT,
+    Agenda,
+    Lease,
+    Leases,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import BAGS, Bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Limits, Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import (
@@ -34,6 +40,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.text import dump_bag
 
 __all__ = ["Agenda", "Lease", "Limits", "Paths", "Store"]
+
+_RESERVE = 1024 * 1024
+"""Bytes; the files of a router with 10,000 rules are about as large, and each that is put back frees another."""
 
 
 class Store:
@@ -76,29 +85,55 @@ class Store:
             return {**committed, **{name: bag for name, bag in found.items() if bag is not None}}
 
     def begin(
-        self, owner: str, agenda: Agenda | None = None, *, pid: int = 0, wait: float = 600.0, ttl: float = 900.0
+        self, owner: str, agenda: Agenda | None = None, *, pid: int = 0, wait: float = WAIT, held: float = HELD
     ) -> Lease:
         """Wait for our turn, take the lease, and finish or undo what a killed owner left.
 
         ``pid`` is the process that lives as long as the transaction: ansible-playbook, not the worker it
-        forks for a task. Without one the lease is lost ``ttl`` seconds after the last ``resume``.
-        ``recovered`` names the databags whose commit was finished.
+        forks for a task. Without one this process holds the lease, and IDLE seconds after it nobody. No process
+        holds it longer than ``held`` seconds after the last ``resume``. ``recovered`` names the databags whose
+        commit was finished.
         """
-        lease = self._leases.acquire(owner, pid, wait, ttl, agenda or Agenda())
+        lease = self._leases.acquire(owner, pid, wait, held, agenda or Agenda())
         self._lease_id = lease.id
         try:
             self.recovered = self.recover()
+            self._reserve()
         except Exception:
             # Whoever asks next must hear the reason, and not wait for us first.
             self.end()
             raise
         return lease
 
+    def _reserve(self) -> None:
+        """Keep room on the disk for the way back; on a disk that has none the converge is tried all the same."""
+        if self._disk.size(self.paths.reserve) < _RESERVE:
+            with suppress(OSError):
+                self._disk.write(self.paths.reserve, bytes(_RESERVE), durable=False)
+
+    def make_room(self) -> None:
+        """Give the room free that was kept for the way back; the next ``begin`` keeps some again."""
+        with suppress(OSError):
+            self._disk.remove(self.paths.reserve)
+
     def resume(self, lease_id: str) -> Lease:
         """Go on with a transaction that another process began, and renew its lease."""
         self._lease_id = lease_id
         with self._ours() as lease:
             return self._leases.renew(lease)
+
+    def pause(self) -> None:
+        """Leave the transaction to its next task, which runs in a process that is not there yet."""
+        if self._lease_id is not None:
+            with self._ours() as lease:
+                self._leases.pause(lease)
+
+    def revoke(self) -> Lease | None:
+        """End the converge that holds the router; return its lease, None when there is none.
+
+        What it left is finished or undone by the next ``begin``, and put right by the converge that follows.
+        """
+        return self._leases.revoke()
 
     def note(self, phases: Mapping[str, float], commands: int) -> None:
         """Add to what the transaction has spent, in seconds by phase and in processes."""

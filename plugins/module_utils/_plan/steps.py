@@ -26,7 +26,10 @@ class Effect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file wanted on the router; `checker` is the daemon's own check, with `{}` for the candidate."""
+    """A file wanted on the router; `checker` is the daemon's own check, with `{}` for the candidate.
+
+    One that is `durable` is on the disk before it counts: what guards the boot must survive a power cut.
+    """
 
     path: str
     content: str
@@ -34,6 +37,7 @@ class File:
     secret: bool = False
     effect: Effect = Effect.NONE
     checker: tuple[str, ...] = ()
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ COLLECTION = "usr/share/ansible/collections/ansible_collections/cloudstack/virtu
 
 # Does what play.json says, one entry per call; without one it takes the drop or aggregate as the real playbook does.
 PLAYBOOK = r"""#!/usr/bin/python3 -IS
-import json, os, sys, time
+import json, os, signal, sys, time
 root = os.path.abspath(__file__).removesuffix("/opt/cloudstack/venv/bin/ansible-playbook")
 values = json.loads(sys.argv[sys.argv.index("-e") + 1])
 inbox, results = root + "/var/cache/cloud/", root + "/var/lib/cloudstack/results/"
@@ -54,6 +54,8 @@ if not check and record is not None:
         with open(results + name + ".json.new", "w") as file:
             json.dump(full, file)
         os.replace(results + name + ".json.new", results + name + ".json")
+if "signal" in plan:
+    os.kill(os.getpid(), getattr(signal, "SIG" + plan["signal"]))
 sys.exit(plan.get("status", 1 if (record or {}).get("rc") else 0))
 """
 

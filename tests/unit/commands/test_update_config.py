@@ -124,6 +124,38 @@ def test_a_playbook_that_fails_after_its_record_is_a_failure(router: Router) -> 
     assert "ended with status 2 after its result was recorded" in router.fails("update_config.py", "a.json")
 
 
+def test_a_converge_that_was_killed_is_finished_by_a_second_one(router: Router) -> None:
+    """It may have been killed after its commit: to say that it failed would be a lie, and so would be silence."""
+    router.drop("a.json")
+    router.plan({"record": None, "signal": "KILL"})
+    assert router.run("update_config.py", "a.json").stdout == "a.json: firewall (0.50 s)\n"
+    assert len(router.calls()) == 2
+
+
+def test_a_converge_that_is_killed_twice_is_a_failure(router: Router) -> None:
+    router.drop("a.json")
+    router.plan(*[{"record": None, "signal": "KILL"}] * 2)
+    assert "the converge ended by signal 9 and left no result" in router.fails("update_config.py", "a.json")
+    assert len(router.calls()) == 2
+
+
+def test_a_converge_that_was_killed_after_its_record_has_taken_the_drop(router: Router) -> None:
+    router.drop("a.json")
+    router.plan({"record": {"rc": 0}, "signal": "KILL"})
+    assert router.run("update_config.py", "a.json").returncode == 0
+    assert len(router.calls()) == 1
+
+
+def test_a_record_that_the_disk_did_not_take_is_found_in_memory(router: Router) -> None:
+    """It is newer than the one on disk, which may be of an earlier drop of the name."""
+    router.put("/var/lib/cloudstack/results/a.json.json", json.dumps({"name": "a.json", "rc": 0}))
+    router.path("/run/cloudstack/results").mkdir(parents=True)
+    refused = json.dumps({"name": "a.json", "rc": 1, "reason": "No space left on device"})
+    router.drop("a.json")
+    router.plan({"record": None, "status": 2, "write": {"/run/cloudstack/results/a.json.json": refused}})
+    assert router.fails("update_config.py", "a.json") == "No space left on device"
+
+
 def test_a_damaged_record_is_a_failure(router: Router) -> None:
     router.drop("a.json")
     router.plan({"record": None, "write": {"/var/lib/cloudstack/results/a.json.json": "{"}})

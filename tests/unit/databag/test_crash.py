@@ -25,10 +25,6 @@ def die() -> None:
     os._exit(KILLED)
 
 
-def fill_up() -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def killed_at(paths: Paths, number: int) -> bool:
     """Run a converge that is killed at a step; tell whether it had that many."""
 
@@ -42,6 +38,12 @@ def killed_at(paths: Paths, number: int) -> bool:
 
 def filled_up_at(paths: Paths, number: int) -> bool:
     """Run a converge whose disk fills up at a step; tell whether it had that many."""
+    full = list[int]()
+
+    def fill_up() -> None:
+        full.append(number)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     store = Store(paths, disk=StepDisk(at_step(number, fill_up)))
     try:
         converge(store)
@@ -49,8 +51,7 @@ def filled_up_at(paths: Paths, number: int) -> bool:
         if error.errno != errno.ENOSPC:
             raise
         store.end()
-        return True
-    return False
+    return bool(full)
 
 
 def both_states(root: Path) -> tuple[dict[str, Bag], dict[str, Bag]]:
@@ -136,9 +137,9 @@ def test_a_file_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
     before = Store(paths).load()
 
     def run() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
         store = Store(paths)
         store.begin("child")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
         with pytest.raises(OSError, match="File too large"):
             store.stage(merge(before, rules("firewallrules", {"id": 7})))
         assert not any(paths.staged.iterdir())

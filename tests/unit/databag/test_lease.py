@@ -2,11 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import re
+import signal
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +19,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag import lease as lease_module
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import Disk
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import merge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Agenda, Store
 from tests.unit.databag.stores import in_child, router
 from tests.unit.databag.support import rules
+
+COMMAND = Path(__file__).resolve().parents[3] / "bin/vr_command.py"
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ def paths(tmp_path: Path) -> Paths:
 def change_lease(paths: Paths, **changes: Any) -> None:
     lease = json.loads(paths.lease.read_text())
     assert set(changes) <= set(lease)
-    paths.lease.write_text(json.dumps({**lease, **changes}))
+    paths.lease.write_text(json.dumps({**lease, **changes}).ljust(4096))
 
 
 def free_again(paths: Paths) -> bool:
@@ -48,7 +56,8 @@ def test_begin_refuses_after_waiting(paths: Paths) -> None:
     with pytest.raises(TransactionError) as caught:
         Store(paths).begin("second", wait=0.2)
     assert time.monotonic() - start >= 0.2
-    assert str(caught.value) == f"first (process {os.getpid()}) has not ended within 0 s"
+    waited = f"first (process {os.getpid()}) has not ended within 0 s"
+    assert str(caught.value) == f"{waited}; /opt/cloud/bin/vr-unlock ends it"
 
 
 def test_begin_waits_for_its_turn(paths: Paths) -> None:
@@ -86,8 +95,8 @@ def test_begin_takes_over_from_a_zombie(paths: Paths) -> None:
         ({"boot": "another"}, True),
         ({"started": 1}, True),
         ({"expires": 0.0}, True),
-        ({"pid": 0, "expires": 0.0}, True),
-        ({"pid": 0}, False),
+        ({"pid": 0, "started": 0, "idle": 0.0}, True),
+        ({"pid": 0, "started": 0}, False),
     ],
 )
 def test_begin_takes_over_when_the_owner_is_gone(paths: Paths, changes: dict[str, Any], free: bool) -> None:
@@ -109,7 +118,7 @@ def test_begin_refuses_an_owner_that_does_not_exist(paths: Paths) -> None:
 
 def test_a_lost_transaction_changes_nothing(paths: Paths) -> None:
     slow = Store(paths)
-    slow.begin("slow", ttl=0.01)
+    slow.begin("slow", held=0.01)
     before = slow.load()
     after = merge(before, rules("firewallrules", {"id": 7}))
     slow.stage(after)
@@ -128,11 +137,180 @@ def test_a_lost_transaction_changes_nothing(paths: Paths) -> None:
 
 def test_resume_renews_the_lease(paths: Paths) -> None:
     store = Store(paths)
-    lease = store.begin("first", ttl=100)
+    lease = store.begin("first", held=100)
     change_lease(paths, expires=1.0)
     renewed = store.resume(lease.id)
     assert renewed.expires >= lease.expires
     assert not free_again(paths)
+
+
+def killed(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a process was killed within two seconds."""
+    try:
+        return process.wait(2) == -signal.SIGKILL
+    except subprocess.TimeoutExpired:
+        return False
+
+
+@pytest.fixture
+def module() -> Iterator[subprocess.Popen[bytes]]:
+    """Return a process that runs for a minute, as a module does that a control node has sent."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def held_by(paths: Paths, process: subprocess.Popen[bytes], **changes: Any) -> None:
+    """Let a task of a run from elsewhere hold the lease, and run in this process."""
+    Store(paths).begin("playbook")
+    started = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19])
+    change_lease(paths, task=process.pid, started=started, **changes)
+
+
+def test_a_run_from_elsewhere_holds_the_lease_by_the_process_of_its_task(
+    paths: Paths, module: subprocess.Popen[bytes]
+) -> None:
+    """However long the task takes: the time between two tasks is not the time of a task."""
+    held_by(paths, module, idle=0.0)
+    assert not free_again(paths)
+    assert not killed(module)
+    module.kill()
+    module.wait()
+    assert free_again(paths)
+
+
+def test_between_two_tasks_a_run_from_elsewhere_has_a_minute(paths: Paths) -> None:
+    store = Store(paths)
+    lease = store.begin("playbook")
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    store.pause()
+    paused = json.loads(paths.lease.read_text())
+    assert (paused["pid"], paused["task"]) == (0, 0)
+    assert now < paused["idle"] <= now + lease_module.IDLE + 1
+    assert lease_module.IDLE < 120
+    with pytest.raises(
+        TransactionError, match=r"playbook \(run from elsewhere\) has not ended within 0 s; .*vr-unlock"
+    ):
+        Store(paths).begin("other", wait=0)
+    change_lease(paths, idle=0.0)
+    assert free_again(paths)
+    with pytest.raises(TransactionError, match="no longer ours"):
+        Store(paths).resume(lease.id)
+
+
+def test_the_next_task_takes_the_lease_up_again_though_it_was_late(paths: Paths) -> None:
+    store = Store(paths)
+    lease = store.begin("playbook")
+    store.pause()
+    change_lease(paths, idle=0.0)
+    assert Store(paths).resume(lease.id).task == os.getpid()
+    assert not free_again(paths)
+
+
+def test_a_local_play_is_never_without_a_process(paths: Paths) -> None:
+    store = Store(paths)
+    store.begin("playbook", pid=os.getpid())
+    before = paths.lease.read_bytes()
+    store.pause()
+    assert paths.lease.read_bytes() == before
+
+
+def test_whoever_is_stuck_is_ended_before_the_lease_is_taken_from_him(
+    paths: Paths, module: subprocess.Popen[bytes]
+) -> None:
+    """Else it would go on beside its successor, and change what that has read."""
+    os.kill(module.pid, signal.SIGSTOP)
+    held_by(paths, module, expires=0.0)
+    assert free_again(paths)
+    assert killed(module)
+
+
+def test_no_waiting_time_is_longer_than_that_of_the_commands() -> None:
+    """The reason must be heard by the command that the management server runs, which ends after LIMIT seconds."""
+    limit = float(re.search(r"^LIMIT = (.*)$", COMMAND.read_text(), re.MULTILINE)[1])  # type: ignore[index]
+    assert lease_module.IDLE < lease_module.HELD < lease_module.WAIT < limit
+
+
+def test_revoke_ends_the_owner_and_lets_the_next_one_in(paths: Paths, module: subprocess.Popen[bytes]) -> None:
+    held_by(paths, module)
+    ended = Store(paths).revoke()
+    assert ended is not None
+    assert str(ended) == f"playbook (process {module.pid})"
+    assert killed(module)
+    assert free_again(paths)
+
+
+def test_revoke_ends_an_owner_that_was_stopped_with_the_lock(paths: Paths) -> None:
+    pid = os.fork()
+    if pid == 0:
+        Store(paths).begin("playbook")
+        with paths.lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+    assert Store(paths).revoke() is not None
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert free_again(paths)
+
+
+def test_revoke_without_an_owner(paths: Paths) -> None:
+    assert Store(paths).revoke() is None
+    assert free_again(paths)
+
+
+def test_revoke_kills_nobody_who_has_the_number_of_an_owner_that_is_gone(
+    paths: Paths, module: subprocess.Popen[bytes]
+) -> None:
+    held_by(paths, module)
+    change_lease(paths, started=1)
+    assert Store(paths).revoke() is not None
+    assert not killed(module)
+
+
+class FullDisk(Disk):
+    """Take no new file."""
+
+    def write(self, path: Path, data: bytes, *, durable: bool = True) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_the_way_back_needs_no_room_for_its_lease(paths: Paths) -> None:
+    """Renewed over the old one, and what is struck off it is gone: else the way back would put drops into force."""
+    first = Store(paths)
+    lease = first.begin("playbook", Agenda(drops=("ips.json",), left=("firewall",)))
+    change_lease(paths, idle=1.0)
+    back = Store(paths, disk=FullDisk())
+    back.resume(lease.id)
+    back.agree(replace(back.lease().agenda, left=()))
+    assert back.lease().idle > 1.0
+    assert back.lease().agenda == Agenda(drops=("ips.json",))
+    assert not back.applied("firewall")
+    back.end()
+    assert free_again(paths)
+
+
+class ReadOnlyDisk(FullDisk):
+    """Take no write at all."""
+
+    def overwrite(self, path: Path, data: bytes) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_lease_that_cannot_be_renewed_is_ours_as_long_as_it_was(paths: Paths) -> None:
+    lease = Store(paths).begin("playbook")
+    store = Store(paths, disk=ReadOnlyDisk())
+    store.resume(lease.id)
+    assert store.lease().expires == lease.expires
+
+
+def test_a_transaction_keeps_room_for_its_way_back(paths: Paths) -> None:
+    store = Store(paths)
+    store.begin("playbook")
+    blocks = paths.reserve.stat().st_blocks * 512
+    assert blocks >= 1024 * 1024, "zeros that take no room are no reserve"
+    store.make_room()
+    assert not paths.reserve.exists()
 
 
 def test_resume_of_a_lost_transaction_is_refused(paths: Paths) -> None:
