@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -IS
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Report how many clients a load balancing rule has now: get_haproxy_stats.sh <public ip> <port>."""
+"""Report the average of connections per VM of a load balancing rule: get_haproxy_stats.sh <public ip> <port>."""
 
 from __future__ import annotations
 

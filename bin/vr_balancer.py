@@ -15,9 +15,11 @@ USAGE = "get_haproxy_stats.sh <public ip> <port>"
 
 
 def sessions(args: list[str]) -> None:
-    """Print the number of current connections of the rule's listener; 0 when there is no such rule (contract.md).
+    """Print how many connections each server of a rule that is up has now on average, rounded down (contract.md).
 
-    Connections that an earlier configuration accepted end in a process that no longer counts.
+    It is 0 when none is up, or there is no such rule: the autoscaling compares it with a threshold per VM. A server
+    that is not checked is in no known state, so it does not count. Connections that an earlier configuration accepted
+    end in a process that no longer counts.
     """
     if len(args) != 2 or not _is_address(args[0]) or not (args[1].isascii() and args[1].isdigit()):
         raise vr.CommandError(f"usage: {USAGE}")
@@ -27,8 +29,10 @@ def sessions(args: list[str]) -> None:
     if done.returncode != 0:
         raise vr.CommandError(f"haproxy does not answer on {ADMIN_SOCKET}: {done.stderr}")
     rows = csv.DictReader(done.stdout.removeprefix("# ").splitlines())
-    found = [row["scur"] for row in rows if (row["pxname"], row["svname"]) == (name, "FRONTEND")]
-    print(next(iter(found), "0") or "0")
+    servers = [row for row in rows if row["pxname"] == name and row["svname"] not in ("FRONTEND", "BACKEND")]
+    # One that fails its checks is "UP 1/2" until it is down (haproxy, Management Guide, 9.1, field 17).
+    sessions = [int(row["scur"] or 0) for row in servers if row["status"].split()[:1] == ["UP"]]
+    print(sum(sessions) // len(sessions) if sessions else 0)
 
 
 def _is_address(text: str) -> bool:

@@ -2,8 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Report the bytes between guests and public networks.
 
-The firewall keeps two named counters for each public NIC in the nftables table ``inet cloudstack_usage``:
-``<dev>_sent`` (guest to public) and ``<dev>_received``. They come and go with the ruleset, not with these commands.
+The firewall keeps four named counters for each public NIC in the nftables table ``inet cloudstack_usage``:
+``<dev>_sent`` (guest to public), ``<dev>_received``, and ``<dev>_own_sent`` and ``<dev>_own_received`` for the TCP that
+ends on the router, which is what goes through the load balancer. They come and go with the ruleset, not with these
+commands.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from vr_process import tool
 
 TABLE = ("inet", "cloudstack_usage")
 _DEVICE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}"
+COUNTED = ("sent", "received", "own_sent", "own_received")
+"""The counters of a NIC, in the order in which they are printed; the agent adds up the pairs."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +34,22 @@ class Options:
 
 def isolated(args: list[str]) -> None:
     """Do what netusage.sh is asked for (contract.md)."""
-    _do(_options(args, "netusage.sh -c | -g [-l IP] | -r | -a ethN | -d ethN", plain="cgr", valued="lad"))
+    _do(_options(args, "netusage.sh -c | -g [-l IP] | -r | -a ethN | -d ethN [-i HOST]", plain="cgr", valued="lad"))
 
 
 def vpc(args: list[str]) -> None:
     """Do what vpc_netusage.sh is asked for (contract.md); VPN traffic (-n) has no counters, which reads as zero."""
-    _do(_options(args, "vpc_netusage.sh [-l IP] -c -v CIDR | -g | -r | -n | -d", plain="cgrnd", valued="lv"))
+    _do(_options(args, "vpc_netusage.sh [-l IP] -c -v CIDR | -g | -r | -n | -d [-i HOST]", plain="cgrnd", valued="lv"))
 
 
 def _options(args: list[str], usage: str, *, plain: str, valued: str) -> Options:
-    """Read single-letter options; exactly one of them, besides -l and -v, is the action."""
+    """Read single-letter options; exactly one of them, besides -i, -l and -v, is the action.
+
+    -i, with or without the address of a router, is for the script of that name on a host, which passes it on.
+    """
     actions: list[str] = []
     values: dict[str, str] = {}
-    words = iter(args)
+    words = iter(_without_host(args))
     for word in words:
         letter = word[1:] if re.fullmatch("-[a-z]", word) else ""
         if letter and letter in valued:
@@ -58,9 +65,17 @@ def _options(args: list[str], usage: str, *, plain: str, valued: str) -> Options
     return Options(actions[0], values.get("l"))
 
 
+def _without_host(args: list[str]) -> list[str]:
+    kept: list[str] = []
+    for number, word in enumerate(args):
+        if word != "-i" and not (number and args[number - 1] == "-i" and not word.startswith("-")):
+            kept.append(word)
+    return kept
+
+
 def _do(options: Options) -> None:
     if options.action == "g":
-        line = "".join(f"{sent}:{received}:" for sent, received in _pairs(options.address).values())
+        line = "".join(f"{count}:" for counts in _counts(options.address).values() for count in counts)
         if line:
             print(line)
     elif options.action == "r":
@@ -68,18 +83,18 @@ def _do(options: Options) -> None:
     # -c, -a, -d: the counters of a NIC are there as soon as the ruleset knows the NIC.
 
 
-def _pairs(address: str | None) -> dict[str, tuple[int, int]]:
-    """Return bytes sent and received per device, of all devices or of the one that has the address."""
+def _counts(address: str | None) -> dict[str, tuple[int, ...]]:
+    """Return the bytes in the order of COUNTED per device, of all devices or of the one that has the address."""
     counted: dict[str, int] = {}
     for item in _nft_json("list", "counters", "table", *TABLE):
         counter = item.get("counter")
         if counter is not None:
             counted[counter["name"]] = counter["bytes"]
-    devices = sorted({name.rpartition("_")[0] for name in counted if name.endswith(("_sent", "_received"))})
+    devices = sorted({name.partition("_")[0] for name in counted if name.partition("_")[2] in COUNTED})
     if address is not None:
         device = device_of(address)
         devices = [device] if device in devices else []
-    return {name: (counted.get(f"{name}_sent", 0), counted.get(f"{name}_received", 0)) for name in devices}
+    return {name: tuple(counted.get(f"{name}_{what}", 0) for what in COUNTED) for name in devices}
 
 
 def _reset(address: str | None) -> None:
@@ -87,9 +102,9 @@ def _reset(address: str | None) -> None:
     if address is None:
         _nft_json("reset", "counters", "table", *TABLE)
         return
-    for device in _pairs(address):
-        for direction in ("sent", "received"):
-            _nft_json("reset", "counter", *TABLE, f"{device}_{direction}")
+    for device in _counts(address):
+        for what in COUNTED:
+            _nft_json("reset", "counter", *TABLE, f"{device}_{what}")
 
 
 def _nft_json(*words: str) -> list[dict[str, Any]]:

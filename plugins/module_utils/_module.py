@@ -228,7 +228,9 @@ def _plan(call: Call, system: System, stage: bool) -> tuple[Delivery, Router, di
                 store.stage(delivery.bags)
         router, committed = _routers(system, state, delivery.bags, in_force)
         system.undone = _undone(call, system, state, in_force)
-        return delivery, router, {name: converge.plan(name, system, router, committed) for name in SERVICES}
+        plans = {name: converge.plan(name, system, router, committed) for name in SERVICES}
+        told = tuple(warning for steps in plans.values() for step in steps for warning in step.warnings)
+        return delivery, replace(router, warnings=(*router.warnings, *told)), plans
     finally:
         system.run.forget()
         if stage:

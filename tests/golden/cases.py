@@ -13,6 +13,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
+    bindings,
     dhcp_dns,
     interfaces,
     load_balancer,
@@ -76,6 +77,8 @@ def rendered(router: Router) -> dict[str, str]:
     data = (metadata.wanted(router, render), passwords.wanted(router))
     services = (links, firewall, host, system.timer(router), *dns, *data, *_balancer(router, render), *pair)
     files = {_name(f.path): f.content for service in services for f in service.files}
+    bound = bindings.wanted(router, render)
+    files |= {_name(bound.path): bound.content} if bound else {}
     return {
         **files,
         "network.txt": _network(router),

@@ -98,8 +98,15 @@ class Balancer:
         return self.router.drop(f"load_balancer.json.{uuid.uuid4()}", json.dumps(body), check=check)
 
     def sessions(self, address: str, port: int) -> int:
-        """Return how many clients a rule has now, as the management server asks."""
+        """Return how many connections a VM of a rule has now on average, as the management server asks."""
         return int(self.router.command(f"get_haproxy_stats.sh {address} {port}").stdout)
+
+    def up(self) -> int:
+        """Return how many servers haproxy takes for up."""
+        shown = self.router.shell("echo show stat | socat - /run/haproxy/admin.sock").stdout.splitlines()
+        rows = [line.split(",") for line in shown if line]
+        status = rows[0].index("status")
+        return sum(row[1] not in ("FRONTEND", "BACKEND") and row[status].startswith("UP") for row in rows[1:])
 
     def body(self, revoked: Iterable[Rule] = (), more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the drop."""

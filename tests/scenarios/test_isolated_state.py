@@ -12,8 +12,9 @@ import pytest
 from tests.lab.lab import Lab
 from tests.lab.probes import ask, dhcp_lease, tcp
 from tests.lab.router import Router
-from tests.scenarios import drops, networks, states
+from tests.scenarios import drops, networks, spoofing, states
 from tests.scenarios.networks import FIXTURES, INTERNET, Isolated
+from tests.scenarios.spoofing import Place
 
 DIRECTORY = FIXTURES / "isolated"
 ORDER = states.ordered(DIRECTORY)
@@ -137,7 +138,9 @@ def test_what_was_added_and_taken_away_was_never_there(network: Isolated, expect
 
 
 SABOTAGE = [
-    ("all rules flushed", "nft flush ruleset", ["firewall"]),
+    ("all rules flushed", "nft flush ruleset", ["firewall", "dhcp_dns"]),
+    ("bindings deleted", "nft delete table inet cloudstack_bindings", ["dhcp_dns"]),
+    ("a binding deleted", "nft flush set inet cloudstack_bindings addresses", ["dhcp_dns"]),
     ("our table deleted", "nft delete table inet cloudstack", ["firewall"]),
     ("usage table deleted", "nft delete table inet cloudstack_usage", ["firewall"]),
     ("a chain flushed", "nft flush chain inet cloudstack input", ["firewall"]),
@@ -175,6 +178,22 @@ def test_sabotage_is_repaired_and_named(network: Isolated, expected: list[str], 
     assert states.repaired(router) == services
     states.assert_same(expected, states.state(router))
     assert all(router.facts.unit(daemon)["ActiveState"] == "active" for daemon in states.DAEMONS)
+
+
+def test_a_route_added_by_hand_stays_until_it_contradicts(network: Isolated, expected: list[str]) -> None:
+    """And what lies behind it is believed; one that must go is named."""
+    router, place = network.router, Place("eth0", network.vms["web"], [(INTERNET, 22)])
+    source = {"behind web": "10.99.0.5"}
+    assert spoofing.believed(router, [place], source)[0] == set()
+    router.exec("ip", "route", "add", "10.99.0.0/16", "via", "10.7.0.11")
+    router.exec("ip", "route", "add", "10.7.0.128/25", "via", "10.7.0.12")
+    assert states.repaired(router) == ["interfaces"]
+    (warning,) = states.record(router)["warnings"]
+    assert warning.startswith("route 10.7.0.128/25 via 10.7.0.12 dev eth0 table 254: removed")
+    assert states.repaired(router) == []
+    assert spoofing.believed(router, [place], source)[0] == {("eth0", "behind web")}
+    router.exec("ip", "route", "del", "10.99.0.0/16")
+    states.assert_same(expected, states.state(router))
 
 
 def test_a_nic_that_comes_later_is_reported_and_then_picked_up(network: Isolated, expected: list[str]) -> None:

@@ -295,11 +295,11 @@ def test_statistics_on_every_listener(network: Isolated, balancer: Balancer) -> 
 
 
 def test_the_number_of_connections(network: Isolated, balancer: Balancer) -> None:
-    """get_haproxy_stats.sh of the contract."""
+    """get_haproxy_stats.sh of the contract: the average of the VMs that are up."""
     balancer.apply(Rule(PUBLIC, 80, machines=TCP), Rule(OTHER, 80, machines=TCP))
     client = network.internet[INTERNET]
     with TcpStream(client, PUBLIC, 80), TcpStream(client, PUBLIC, 80), TcpStream(client, OTHER, 80):
-        assert [balancer.sessions(*at) for at in ((PUBLIC, 80), (OTHER, 80), (OTHER, 81))] == [2, 1, 0]
+        assert [balancer.sessions(*at) for at in ((PUBLIC, 80), (OTHER, 80), (OTHER, 81))] == [1, 0, 0]
 
 
 REFUSED = {

@@ -114,6 +114,38 @@ def test_a_vm_without_data_gets_404_and_never_those_of_another(net: Shared, path
     assert "42" not in body
 
 
+def test_a_vm_that_takes_an_address_gets_nothing_of_its_owner(net: Shared) -> None:
+    """Whose address it is its MAC says; an address that no entry has, such as a secondary one, is asked for none."""
+    thief, owner, stolen = net.vms["second"], net.vms["first"], VMS["first"][0]
+    net.drop("vm_password", shared.password(stolen, "Stolen1"))
+    asked = [f"http://{ROUTER}/latest/meta-data/vm-id", f"https://{ROUTER}/latest/user-data", f"http://{ROUTER}:8080/"]
+    owner.ip("link", "set", "eth0", "down")
+    try:
+        thief.add_address(f"{stolen}/24")
+        thief.add_address("10.30.0.200/24")
+        net.router.exec("ip", "neigh", "flush", "dev", "eth0")
+        as_owner = ("--interface", stolen, "-H", "DomU_Request: send_my_password")
+        assert [get(thief, url, *as_owner)[0] for url in asked] == ["000"] * 3
+        assert get(thief, asked[0], "--interface", "10.30.0.200")[0] == "404"
+        # Its MAC becomes the owner's by a drop, as when a NIC is replaced.
+        net.drop("vm_dhcp_entry", shared.entry("first", mac="02:01:00:00:0b:77"))
+        assert get(thief, asked[0], *as_owner)[0] == "000"
+        net.drop("vm_dhcp_entry", shared.entry("second", remove=True))
+        net.drop("vm_dhcp_entry", shared.entry("first", mac=VMS["second"][1]))
+        assert get(thief, asked[0], *as_owner)[0] == "200"
+    finally:
+        for address in (stolen, "10.30.0.200"):
+            thief.ip("address", "del", f"{address}/24", "dev", "eth0")
+        owner.ip("link", "set", "eth0", "up")
+        for name in ("first", "second"):
+            net.drop("vm_dhcp_entry", shared.entry(name))
+        net.drop("vm_metadata", shared.data(stolen, BLOB, **KEYS))
+        net.router.exec("ip", "neigh", "flush", "dev", "eth0")
+    assert get(owner, asked[0])[0] == "200"
+    assert password(owner, "send_my_password") == ("200", "Stolen1")
+    assert password(owner, "saved_password")[0] == "200"
+
+
 def test_a_key_set_to_empty_is_removed_and_a_vm_that_is_gone_loses_all(net: Shared) -> None:
     vm, address = net.vms["second"], VMS["second"][0]
     net.drop("vm_metadata", shared.data(address, None, vm_id="44", cloud_name="x"))

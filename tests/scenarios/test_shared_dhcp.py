@@ -11,8 +11,9 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.probes import dhcp, dhcp_lease, dns_query
-from tests.scenarios import clients, shared
+from tests.scenarios import clients, shared, spoofing
 from tests.scenarios.shared import ALIAS, RESOLVERS, ROUTER, VMS, Shared
+from tests.scenarios.spoofing import NOBODYS, Place
 
 INFINITE = 2**32 - 1
 
@@ -163,3 +164,26 @@ def test_nothing_listens_but_on_guest_addresses(net: Shared) -> None:
     """F14, F15."""
     served = {(address, port) for _kind, address, port in net.router.facts.listeners() if port in (53, 80, 443, 8080)}
     assert {address for address, _port in served} == {ROUTER, ALIAS}
+
+
+def test_no_source_gets_in_where_it_cannot_be(net: Shared) -> None:
+    """One NIC, two subnets, and by their gateway the world; sshd is for the control network's neighbours."""
+    sources = {
+        **NOBODYS,
+        "first": VMS["first"][0],
+        "third": VMS["third"][0],
+        "world": "203.0.113.9",
+        "management": "169.254.0.1",
+        "router": ROUTER,
+        "alias": ALIAS,
+        "broadcast": "10.30.1.255",
+    }
+    lab = net.router.lab
+    control = lab.host("management", "control", "169.254.0.1/16")
+    places = [
+        Place("eth0", net.vms["second"], [(ROUTER, 53), (ALIAS, 53)]),
+        Place("eth1", control, [("169.254.5.45", 3922)]),
+    ]
+    passed, taken = spoofing.believed(net.router, places, sources)
+    assert passed == set()
+    assert taken == spoofing.pairs({"eth0": ("first", "third"), "eth1": ("management", "world")})

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.probes import TcpStream, tcp_connect
+from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios.balancer import Balancer, Rule
+from tests.scenarios.web import WebServer, curl
 
 ARGUMENTS = (
     "vpccidr=10.2.0.0/16 domain=lab.internal publicMtu=1500 dns1=203.0.113.53 template=domP name=r-201-VM"
@@ -136,3 +139,33 @@ def test_statistics_of_a_vpc(vpc: Vpc, balancer: Balancer, address: str) -> None
     vpc.client.ip("route", "replace", "10.2.1.1", "via", SOURCE_NAT)
     assert bool(tcp_connect(vpc.machines["eth2"], address, 8081).verdict != "timeout")
     assert (tcp_connect(vpc.client, address, 8081).verdict != "timeout") is (address == SOURCE_NAT)
+
+
+def test_the_average_number_of_connections_is_of_the_vms_that_are_up(vpc: Vpc) -> None:
+    """get_haproxy_stats.sh: autoscaling compares it with a threshold per VM."""
+    balancer, up, down = Balancer(vpc.router), ("10.2.1.11:9000", "10.2.2.11:9000"), "10.2.1.11:5999"
+    balancer.apply(
+        Rule(PUBLIC, 80, machines=(*up, down)), Rule(PUBLIC, 81, machines=up), Rule(PUBLIC, 82, machines=[down])
+    )
+    wait_for(lambda: balancer.up() == len(up) * 2, 15, "the server without a listener is down")
+    with ExitStack() as streams:
+        for port in (80, 80, 80, 80, 80, 81):
+            streams.enter_context(TcpStream(vpc.client, PUBLIC, port))
+        assert [balancer.sessions(PUBLIC, port) for port in (80, 81, 82, 83)] == [2, 0, 0, 0]
+
+
+def test_what_goes_through_the_balancer_is_counted(vpc: Vpc) -> None:
+    """Once, at the public NIC, as what goes through a forward; the ways to the VMs are inside."""
+    balancer, rule = Balancer(vpc.router), Rule(PUBLIC, 80, machines=("10.2.1.11:8000",), more=("mode http",))
+    with WebServer(vpc.machines["eth2"], (8000,)):
+        balancer.apply(rule)
+        vpc.router.command(f"vpc_netusage.sh -l {PUBLIC} -r")
+        for _number in range(10):
+            assert "xxx" in curl(vpc.client, f"http://{PUBLIC}", "--header", f"X-Load: {'x' * 6000}")
+    line = vpc.router.command(f"vpc_netusage.sh -l {PUBLIC} -g").stdout
+    forwarded, own = line.strip(":\n").split(":")[:2], [int(count) for count in line.strip(":\n").split(":")[2:]]
+    assert forwarded == ["0", "0"]
+    assert len(own) == 2
+    assert all(60_000 < count < 80_000 for count in own), line
+    balancer.apply(rule, Rule(PUBLIC, 81, machines=("10.2.1.11:9000",)))
+    assert vpc.router.command(f"vpc_netusage.sh -l {PUBLIC} -g").stdout == line

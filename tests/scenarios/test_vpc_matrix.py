@@ -14,14 +14,18 @@ from collections.abc import Sequence
 import pytest
 
 from tests.lab.probes import ask_all, ping, tcp, udp
-from tests.scenarios import states
+from tests.scenarios import spoofing, states
+from tests.scenarios.spoofing import NOBODYS, Place
 from tests.scenarios.vpcs import (
     ADDRESS,
     ALL,
     APP,
+    DB,
     NONE,
     PAIRS,
     PARTNER,
+    PEER,
+    SITE,
     WEB,
     Rule,
     Vpc,
@@ -169,6 +173,51 @@ def test_protocols_by_their_numbers_and_no_others(vpc: Vpc, allowed: bool) -> No
         **dict.fromkeys(PROTOCOLS, allowed),
         50: not allowed,
     }
+
+
+# Whose a source is, and by which NICs it may come in: the internet, a part of which are the public networks, by all
+# that lead there. What two NICs of a list share is said once.
+SOURCES = {
+    **NOBODYS,
+    **{name: ADDRESS[name] for name in ("web1", "app1", "db1", "peer", "behind", "atsite", "lan", "internet")},
+    "management": "169.254.0.1",
+    "neighbour": "192.0.2.77",
+    "other neighbour": "198.51.100.77",
+    "broadcast of web": "10.9.1.255",
+    "router in web": WEB.router,
+    "router outside": "192.0.2.91",
+    "router at partner": PARTNER.router,
+    "no tier": "10.9.99.9",
+}
+WORLD = ("internet", "no tier")
+OUTSIDE = (*WORLD, "neighbour", "other neighbour")
+HONEST = {
+    "eth1": OUTSIDE,
+    "eth5": OUTSIDE,
+    "eth2": ("web1", "lan"),
+    "eth3": ("app1",),
+    "eth13": ("db1",),
+    "eth4": ("peer", "behind", *WORLD),
+    "eth6": ("atsite", *WORLD),
+}
+TAKEN = {"eth0": ("management", *WORLD), "eth2": ("web1",), "eth3": ("app1",), "eth13": ("db1",)}
+"""What the router's own services answer: tiers and sshd."""
+
+
+def test_no_source_gets_in_where_it_cannot_be(vpc: Vpc) -> None:
+    """Whatever the ACLs allow; the reverse path filter is off on public NICs and private gateways."""
+    vpc.acls(dict.fromkeys((WEB, APP, DB, PARTNER, SITE), ([ALL], [ALL])))
+    inside = [("10.9.1.12", 22), (ADDRESS["app1"], 22), (PEER, 22), (ADDRESS["internet"], 22), ("192.0.2.91", 22)]
+    own = {"eth0": ("169.254.9.9", 3922), "eth2": (WEB.router, 53), "eth3": (APP.router, 53), "eth13": (DB.router, 53)}
+    senders = {"eth1": "gateway1", "eth5": "gateway2", "eth2": "web1", "eth3": "app1", "eth13": "db1", "eth4": "border"}
+    senders |= {"eth6": "atsite", "eth0": "management"}
+    places = [
+        Place(nic, vpc.lab.hosts[sender], [*inside, *([own[nic]] if nic in own else [])])
+        for nic, sender in senders.items()
+    ]
+    passed, taken = spoofing.believed(vpc.router, places, SOURCES)
+    assert passed == spoofing.pairs(HONEST)
+    assert taken == spoofing.pairs(TAKEN)
 
 
 def test_the_routers_own_services_are_not_subject_to_acls(vpc: Vpc) -> None:

@@ -269,8 +269,9 @@ def test_each_tier_asks_its_own_resolvers(vpc: Vpc) -> None:
 
 def usage(vpc: Vpc, address: str) -> tuple[int, int]:
     """Return the bytes sent and received by a public address's subnet."""
-    sent, received, _end = vpc.router.command(f"vpc_netusage.sh -l {address} -g").stdout.strip().split(":")
-    return int(sent), int(received)
+    counts = vpc.router.command(f"vpc_netusage.sh -l {address} -g").stdout.strip(":\n").split(":")
+    assert counts[2:] == ["0", "0"], "nothing ends on the router"
+    return int(counts[0]), int(counts[1])
 
 
 def test_usage_is_counted_by_public_subnet_and_survives_reloads(vpc: Vpc) -> None:

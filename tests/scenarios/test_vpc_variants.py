@@ -14,8 +14,9 @@ import pytest
 from tests.lab.lab import Lab
 from tests.lab.probes import ask, ask_all, dhcp_lease, tcp
 from tests.lab.router import Router
-from tests.scenarios import drops, states, vpcs
+from tests.scenarios import drops, spoofing, states, vpcs
 from tests.scenarios.networks import FIXTURES, SHARED_DROPS
+from tests.scenarios.spoofing import NOBODYS, Place
 from tests.scenarios.vpcs import ADDRESS, ALL, APP, MAC, NONE, PARTNER, PEER, WEB, Vpc, rule, static_routes
 
 ORDER = states.ordered(FIXTURES / "vpc")
@@ -159,6 +160,21 @@ def test_a_vpc_without_public_network_has_routes_through_its_tiers(closed: Vpc) 
     closed.acl(WEB, [rule("tcp", "10.9.2.0/24"), NONE], [ALL])
     closed.change("static_routes", static_routes(("10.90.0.0/16", "10.9.1.250")))
     assert ask(closed.hosts["app1"], tcp(ADDRESS["lan"], 443)).seen_from == ADDRESS["app1"]
+
+
+def test_without_public_network_no_source_gets_in_where_it_cannot_be(closed: Vpc) -> None:
+    """The way out is a tier: all that is nowhere else may come in by it, and by no other tier."""
+    for tier in (WEB, APP):
+        closed.acl(tier, [ALL], [ALL])
+    names = ("web1", "app1", "lan", "internet")
+    sources = {**NOBODYS, **{name: ADDRESS[name] for name in names}, "management": "169.254.0.1"}
+    sources |= {"router in web": WEB.router, "router in app": APP.router}
+    aims = [("10.9.1.12", 22), (ADDRESS["app1"], 22), (ADDRESS["internet"], 22)]
+    senders = {"eth2": "web1", "eth3": "app1", "eth0": "management"}
+    places = [Place(nic, closed.hosts[sender], aims) for nic, sender in senders.items()]
+    passed, taken = spoofing.believed(closed.router, places, sources)
+    assert passed == spoofing.pairs({"eth2": ("web1", "lan", "internet"), "eth3": ("app1",)})
+    assert taken == set()
 
 
 # The management server's own drops

@@ -28,7 +28,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.in
 
 _NIC = re.compile(r"eth\d+")
 _OWN_TABLES = range(TABLE_BASE, 2 * TABLE_BASE)
-_OWN_PROTOCOLS = ("3", "4")
+_BY_HAND = "3"
+_OWN_PROTOCOLS = (_BY_HAND, "4")
 _BROADCAST = b"\xff" * 6
 _SCOPE_LINK = "253"
 
@@ -81,10 +82,12 @@ def _route(data: Mapping[str, Any]) -> Route | None:
     device = data.get("dev", "")
     if table != MAIN and table not in _OWN_TABLES:
         return None
-    if data.get("protocol", "3") not in _OWN_PROTOCOLS or (device and not _NIC.fullmatch(device)):
+    protocol = data.get("protocol", _BY_HAND)
+    if protocol not in _OWN_PROTOCOLS or (device and not _NIC.fullmatch(device)):
         return None
     network = data["dst"] if data["dst"] == "default" or "/" in data["dst"] else f"{data['dst']}/32"
-    return Route(table, network, _kind(data), data.get("gateway", ""), device, int(data.get("metric", 0)))
+    gateway, metric = data.get("gateway", ""), int(data.get("metric", 0))
+    return Route(table, network, _kind(data), gateway, device, metric, by_hand=protocol == _BY_HAND)
 
 
 def _kind(data: Mapping[str, Any]) -> str:

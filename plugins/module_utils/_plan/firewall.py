@@ -19,7 +19,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Role,
     Router,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer, nat, pair_filter
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer, nat, sources
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
     Chain,
     NamedSet,
@@ -39,36 +39,49 @@ class Ruleset:
 
     sets: tuple[NamedSet, ...]
     chains: tuple[Chain, ...]
-    pair_rules: tuple[str, ...]
     destination_rules: tuple[str, ...]
     counters: tuple[str, ...]
-    usage_rules: tuple[str, ...]
+    usage_rules: dict[str, tuple[str, ...]]
+    ftp: bool = True
+    clamp: bool = False
 
 
-def ruleset(router: Router) -> Ruleset:
-    """Return the ruleset. Pure: equal routers have equal rulesets, whatever their history (B1, B2)."""
+def ruleset(router: Router, ftp: bool = True) -> Ruleset:
+    """Return the ruleset. Pure: equal routers have equal rulesets, whatever their history (B1, B2).
+
+    `ftp` says whether the kernel has a helper for FTP: one that it does not know is refused with all the rest.
+    """
     pool = SetPool()
     public = frozenset(a.ip for device in router.by_role(Role.PUBLIC) for a in device.addresses)
     addresses, address_chains = _public_addresses(router, public, pool)
     matrix, policy_chains = _matrix(router, pool)
     translation = nat.destinations(router, public, pool)
     counters, usage_rules = _usage(router)
+    source_sets, source_chains = sources.planned(router)
     return Ruleset(
         sets=(
             *_nics(router),
+            *source_sets,
             *_listeners(router),
             addresses,
             *matrix,
             *translation.maps,
             *nat.sources(router),
+            nat.ftp_servers(router, public),
             *pool.sets,
         ),
-        chains=(*address_chains, *policy_chains),
-        pair_rules=pair_filter.rules(router),
+        chains=(*source_chains, *address_chains, *policy_chains),
         destination_rules=translation.destination_rules,
         counters=counters,
         usage_rules=usage_rules,
+        ftp=ftp and router.settings.kind.routes,
+        clamp=_mtus_differ(router),
     )
+
+
+def _mtus_differ(router: Router) -> bool:
+    between = router.by_role(Role.GUEST, Role.PUBLIC, Role.PRIVATE_GATEWAY)
+    return router.settings.kind.routes and len({device.mtu for device in between}) > 1
 
 
 def _nics(router: Router) -> tuple[NamedSet, ...]:
@@ -83,12 +96,18 @@ def _nics(router: Router) -> tuple[NamedSet, ...]:
         _names("public_nics", router.by_role(Role.PUBLIC)),
         _names("guest_nics", guests),
         _names("control_nics", router.by_role(Role.CONTROL)),
-        *pair_filter.sets(router),
+        NamedSet("vrrp_nics", "ifname", _pair_links(router)),
         table("nic_mark", "ifname", "mark", {d.name: str(d.table) for d in marked}),
         NamedSet("guest_members", "ifname . ipv4_addr", tuple(members), interval=True),
         NamedSet("guest_addresses", "ipv4_addr", tuple(sorted(served))),
         NamedSet("dns_sources", "ifname", tuple(d.name for d in guests) if router.settings.expose_dns else ()),
     )
+
+
+def _pair_links(router: Router) -> tuple[str, ...]:
+    """Return where the other router of a pair may be heard: on the link of the pair, and the NICs that carry it."""
+    link = router.pair_link
+    return () if link is None else tuple(dict.fromkeys([link.name, *(device.name for device in link.wires)]))
 
 
 def _virtual(router: Router) -> set[str]:
@@ -166,14 +185,19 @@ def _matrix_maps(leaving: dict[str, str], towards: dict[str, str]) -> tuple[Name
     )
 
 
-def _usage(router: Router) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the byte counters per public NIC and the rules that count what passed between it and the guests (K6)."""
+def _usage(router: Router) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Return the byte counters per public NIC, and by hook the rules that count (K6).
+
+    One pair of counters is of what passed between the NIC and the guests, in both families. The other is of the TCP
+    that ends on the router, which is that of the load balancer: haproxy opens connections of its own towards the VMs.
+    """
     counters: list[str] = []
-    rules: list[str] = []
+    rules: dict[str, list[str]] = {"forward": [], "input": [], "output": []}
     guests = ", ".join(device.name for device in router.by_role(Role.GUEST))
-    for device in router.by_role(Role.PUBLIC) if guests and router.settings.kind.routes else ():
-        sent, received = f"{device.name}_sent", f"{device.name}_received"
-        counters += [sent, received]
-        rules.append(f'iifname {{ {guests} }} oifname {device.name} counter name "{sent}"')
-        rules.append(f'iifname {device.name} oifname {{ {guests} }} counter name "{received}"')
-    return tuple(counters), tuple(rules)
+    for nic in (d.name for d in router.by_role(Role.PUBLIC) if guests and router.settings.kind.routes):
+        counters += [f"{nic}_sent", f"{nic}_received", f"{nic}_own_sent", f"{nic}_own_received"]
+        rules["forward"].append(f'iifname {{ {guests} }} oifname {nic} counter name "{nic}_sent"')
+        rules["forward"].append(f'iifname {nic} oifname {{ {guests} }} counter name "{nic}_received"')
+        rules["input"].append(f'iifname {nic} tcp dport != 3922 counter name "{nic}_own_received"')
+        rules["output"].append(f'oifname {nic} tcp sport != 3922 counter name "{nic}_own_sent"')
+    return tuple(counters), {hook: tuple(found) for hook, found in rules.items()}

@@ -37,7 +37,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Route:
-    """A route; `kind` is unicast or throw, empty texts mean none. Those that are wanted have the best metric, 0."""
+    """A route; `kind` is unicast or throw, empty texts mean none. Those that are wanted have the best metric, 0.
+
+    One that was added `by_hand` is no other route for it.
+    """
 
     table: int
     network: str
@@ -45,6 +48,7 @@ class Route:
     via: str = ""
     device: str = ""
     metric: int = 0
+    by_hand: bool = field(default=False, compare=False)
 
     @property
     def line(self) -> str:
@@ -212,12 +216,8 @@ def compare(router: Router, live: Network) -> list[Step]:
     target = network(router)
     new, stale = _addresses(target, _without_virtual(router, live))
     undone = [f"rule del {rule.line}" for rule in sorted(live.rules - target.rules)]
-    replaced = {(route.table, route.network, route.metric) for route in target.routes}
-    undone += [
-        f"route del {route.selector}"
-        for route in sorted(live.routes - target.routes)
-        if (route.table, route.network, route.metric) not in replaced
-    ]
+    stale_routes, foreign = _stale_routes(router, target, live)
+    undone += [f"route del {route.selector}" for route in stale_routes]
     undone += [f"addr del {interface} dev {device}" for device, interface in stale]
     lines = [*undone, *_links(target, live)]
     lines += [f"addr add {interface} brd + dev {device}" for device, interface in new]
@@ -230,7 +230,7 @@ def compare(router: Router, live: Network) -> list[Step]:
     lines += [f"rule add {rule.line}" for rule in sorted(target.rules - live.rules)]
     if not lines:
         return []
-    steps: list[Step] = [IpBatch(tuple(lines))]
+    steps: list[Step] = [IpBatch(tuple(lines), foreign=tuple(route.selector for route in foreign))]
     next_hops = {(d.name, a.ip): str(a.gateway) for d in router.devices for a in d.addresses if a.gateway is not None}
     announced = [
         (device, str(interface.ip), next_hops.get((device, interface.ip), ""))
@@ -238,6 +238,33 @@ def compare(router: Router, live: Network) -> list[Step]:
         if target.links[device].up
     ]
     return [*steps, Announce(tuple(announced))] if announced else steps
+
+
+def _stale_routes(router: Router, target: Network, live: Network) -> tuple[list[Route], list[Route]]:
+    """Return the routes to delete, those that are replaced left out; and all that go though somebody made them.
+
+    A route that was added by hand stays where it contradicts nothing: it is in the main table, and leads to no part of
+    a network that the router is connected to or has a route to. The default route is the router's own matter.
+    """
+    known = [network for device in router.devices for network in device.networks]
+    known += [IPv4Network(r.network) for r in target.routes if r.table == MAIN and r.network != "default"]
+    replaced = {(route.table, route.network, route.metric) for route in target.routes}
+    stale, foreign = [], []
+    for route in sorted(live.routes - target.routes):
+        if route.by_hand and _contradicts_nothing(route, known):
+            continue
+        if (route.table, route.network, route.metric) not in replaced:
+            stale.append(route)
+        if route.by_hand:
+            foreign.append(route)
+    return stale, foreign
+
+
+def _contradicts_nothing(route: Route, known: list[IPv4Network]) -> bool:
+    if route.table != MAIN or route.network == "default":
+        return False
+    network = IPv4Network(route.network)
+    return not any(network.subnet_of(other) for other in known)
 
 
 def _addresses(

@@ -24,6 +24,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nf
 )
 
 PROTOCOLS = ("tcp", "udp")
+FTP = 21
 
 
 def precedence(forward: Forward) -> tuple[Any, ...]:
@@ -160,3 +161,19 @@ def sources(router: Router) -> tuple[NamedSet, ...]:
         table("nic_source", "ifname", "ipv4_addr", nics),
         table("hairpin_source", "ifname", "ipv4_addr", guests),
     )
+
+
+def ftp_servers(router: Router, public: frozenset[IPv4Address]) -> NamedSet:
+    """Return where FTP servers of VMs are reached from outside: what leads to their port 21, whatever its own number.
+
+    Connection tracking must know before the translation, which it has to repeat for what the two ends tell each other.
+    No listener of the load balancer is here: haproxy ends these connections, and a VM's word would open its own ports.
+    """
+    found = {f"{nat.public_ip} . {FTP}" for nat in router.static_nats if nat.public_ip in public}
+    for forward in router.forwards:
+        ports = forward.public_ports or Ports(0, 65535)
+        inner = forward.internal_ports or ports
+        port = ports.first + FTP - inner.first
+        if forward.public_ip in public and forward.protocol in (None, "tcp") and port in ports:
+            found.add(f"{forward.public_ip} . {port}")
+    return NamedSet("ftp_servers", "ipv4_addr . inet_service", tuple(sorted(found)))

@@ -70,6 +70,11 @@ class Step:
         raise NotImplementedError
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the result must say of it besides."""
+        return ()
+
+    @property
     def before(self) -> str:
         """Return the left side of the diff."""
         return ""
@@ -135,10 +140,18 @@ class Run(Step):
 
 @dataclass(frozen=True, slots=True)
 class IpBatch(Step):
-    """Change links, addresses, routes and policy rules by one `ip -batch`."""
+    """Change links, addresses, routes and policy rules by one `ip -batch`; `foreign` are routes of others that go."""
 
     lines: tuple[str, ...]
     undone: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(
+            f"route {route}: removed, somebody added it by hand and it contradicts the databags"
+            for route in self.foreign
+        )
 
     @property
     def summary(self) -> str:

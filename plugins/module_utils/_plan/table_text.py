@@ -13,13 +13,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_BLOCK = re.compile(r"^\t(\w+) (\S+) \{\n(.*?)^\t\}$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^\t(ct helper|\w+) (\S+) \{\n(.*?)^\t\}$", re.MULTILINE | re.DOTALL)
 _ELEMENTS = "elements = {"
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a table: a chain and its rules, a set or map and its elements, or a counter."""
+    """A part of a table: a chain and its rules, a set or map and its elements, a counter, or a helper."""
 
     keyword: str
     name: str
@@ -143,5 +143,5 @@ def _inside(table: str, parts: list[str]) -> str:
 
 
 def _command(verb: str, table: str, title: str) -> str:
-    keyword, name = title.split()
+    keyword, _space, name = title.rpartition(" ")
     return f"{verb} {keyword} inet {table} {name}\n"

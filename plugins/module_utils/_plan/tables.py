@@ -9,7 +9,7 @@ compared are digests: of the text that was loaded last, and of what the kernel l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
@@ -30,6 +30,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 HEADER = "# Owned by cloudstack.virtual_router (firewall): do not edit."
 DIRECTORY = "/var/lib/cloudstack/nftables"
 TABLES = {TABLE: "ruleset.nft", USAGE_TABLE: "usage.nft"}
+BINDING_TABLE = "cloudstack_bindings"
+"""The table of which VM has which address, which changes with every VM; the service of DHCP has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class LiveTable:
     listing: str | None
     loaded_digest: str = ""
     listed_digest: str = ""
+
+
+def home(table: str) -> str:
+    """Return the directory of what is kept of a table."""
+    return DIRECTORY if table in TABLES else "/var/lib/cloudstack/bindings"
 
 
 def digest(text: str) -> str:
@@ -51,9 +58,12 @@ def listed_digest(listing: str) -> str:
     return digest(table_text.canonical(listing))
 
 
-def wanted(router: Router, render: Callable[..., str]) -> tuple[Ruleset, Wanted]:
-    """Return the ruleset and its saved texts, in the order of TABLES; the boot unit loads the first."""
-    rules = ruleset(router)
+def wanted(router: Router, render: Callable[..., str], ftp: bool = True) -> tuple[Ruleset, Wanted]:
+    """Return the ruleset and its saved texts, in the order of TABLES; the boot unit loads the first.
+
+    `ftp` says whether the kernel has a helper for FTP.
+    """
+    rules = ruleset(router, ftp)
     files = [
         File(
             f"{DIRECTORY}/{template}",
@@ -71,7 +81,9 @@ def counters(listing: str) -> set[str]:
     return {line[1] for line in words if len(line) == 3 and line[0] == "counter" and line[2] == "{"}
 
 
-def compare(table: str, text: str, saved: str | None, live: LiveTable, rules: Ruleset) -> list[Step]:
+def compare(
+    table: str, text: str, saved: str | None, live: LiveTable, wanted_counters: Collection[str] = ()
+) -> list[Step]:
     """Return the load that is due, with its reason: new rules, a missing table, or one changed behind our back."""
     if live.listing is None:
         return [LoadRuleset(table, text, saved, "it is not there")]
@@ -80,9 +92,9 @@ def compare(table: str, text: str, saved: str | None, live: LiveTable, rules: Ru
         return []
     reason = "the rules changed" if untouched else "it is not as it was loaded"
     change = None
-    if table == TABLE and untouched and saved is not None and live.loaded_digest == digest(saved):
+    if table != USAGE_TABLE and untouched and saved is not None and live.loaded_digest == digest(saved):
         change = table_text.change(table, saved, text)
-    stale = sorted(counters(live.listing) - set(rules.counters))
+    stale = sorted(counters(live.listing) - set(wanted_counters))
     cleanup = "".join(f"delete counter inet {table} {name}\n" for name in stale)
     return [LoadRuleset(table, text, saved, reason, cleanup, change)]
 

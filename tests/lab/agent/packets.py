@@ -11,7 +11,7 @@ import itertools
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from tests.lab.agent.sockets import family_of, receive, verdict_of
@@ -20,10 +20,13 @@ ETH_P_ALL, ETH_P_ARP = 3, 0x0806
 VRRP, VRRP_GROUP = 112, "224.0.0.18"
 SIOCGIFHWADDR = 0x8927
 BROADCAST = b"\xff" * 6
+SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
+MARK, NUMBER = b"[lab frame ", 8
+"""What is before the number of a marked frame, and the length of that number."""
 
 _handles = itertools.count(1)
 _waiting: dict[int, tuple[socket.socket, bytes]] = {}
-_flooding: dict[int, asyncio.Task[int]] = {}
+_marked: dict[int, tuple[socket.socket, set[str]]] = {}
 _watching: dict[int, tuple[socket.socket, list[dict[str, Any]]]] = {}
 
 
@@ -131,48 +134,6 @@ async def send_raw(dst: str, protocol: int, payload: str, source: str | None = N
     return {"verdict": "sent"}
 
 
-async def record(seconds: float, port: int, nic: str = "eth0") -> dict[str, Any]:
-    """Return the frames (hexadecimal) of all UDP datagrams to a port that this NIC sees, for a while."""
-    found, deadline = [], time.monotonic() + seconds
-    with contextlib.closing(open_link(ETH_P_ALL, nic)) as opened:
-        while (left := deadline - time.monotonic()) > 0:
-            with contextlib.suppress(TimeoutError):
-                frame, _ = await receive(opened, left)
-                if (
-                    frame[12:14] == b"\x08\x00"
-                    and frame[23] == socket.IPPROTO_UDP
-                    and frame[36:38] == port.to_bytes(2, "big")
-                ):
-                    found.append(frame.hex())
-    return {"frames": found}
-
-
-async def start_flood(frames: list[str], rate: float, nic: str = "eth0") -> dict[str, Any]:
-    """Send whole frames (hexadecimal), whatever their source, one after the other and over again, `rate` per second."""
-    opened, contents = open_link(ETH_P_ALL, nic), itertools.cycle(map(bytes.fromhex, frames))
-    handle = next(_handles)
-    _flooding[handle] = asyncio.create_task(_flood(opened, contents, rate))
-    return {"handle": handle}
-
-
-async def _flood(opened: socket.socket, contents: Iterator[bytes], rate: float) -> int:
-    sent, started = 0, time.monotonic()
-    with contextlib.closing(opened), contextlib.suppress(asyncio.CancelledError):
-        while True:
-            while sent < (time.monotonic() - started) * rate:
-                opened.send(next(contents))
-                sent += 1
-            await asyncio.sleep(0.01)
-    return sent
-
-
-async def stop_flood(handle: int) -> dict[str, Any]:
-    """End a flood, and return how many frames were sent."""
-    task = _flooding.pop(handle)
-    task.cancel()
-    return {"sent": await task}
-
-
 def _ipv4_header(dst: str, protocol: int) -> bytes:
     """Return a header without what the kernel fills in: length, identification, source and checksum (raw(7))."""
     return bytes([0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 0, 0, 0, 0]) + socket.inet_aton(dst)
@@ -208,3 +169,60 @@ def _addresses(frame: bytes) -> dict[str, Any]:
         return dict(zip(("seen_from", "seen_at"), ends, strict=True)) | {"protocol": packet[6]}
     ends = (socket.inet_ntoa(packet[i : i + 4]) for i in (12, 16))
     return dict(zip(("seen_from", "seen_at"), ends, strict=True)) | {"protocol": packet[9]}
+
+
+async def send_marked(frames: list[list[Any]], nic: str = "eth0") -> dict[str, Any]:
+    """Send TCP SYNs that carry a number of 8 characters: each is (MAC to, source, destination, port, number).
+
+    They are written as whole frames, so the source may be any address (RFC 9293, section 3.4, allows data in a SYN).
+    """
+    ours = mac_of(nic)
+    with contextlib.closing(open_link(ETH_P_ALL, nic)) as opened:
+        for sent, (mac, source, destination, port, number) in enumerate(frames):
+            ends = socket.inet_aton(source) + socket.inet_aton(destination)
+            packet = _syn(ends, 20000 + sent % 40000, port, MARK + number.encode())
+            opened.send(bytes.fromhex(mac.replace(":", "")) + ours + b"\x08\x00" + packet)
+            await asyncio.sleep(0.0005)
+    return {"sent": len(frames)}
+
+
+def _syn(ends: bytes, source_port: int, port: int, data: bytes) -> bytes:
+    """Return an IPv4 packet (RFC 791) with a SYN and its checksums; `ends` are source and destination."""
+    tcp = struct.pack("!HHIIBBHHH", source_port, port, 1, 0, 5 << 4, 2, 8192, 0, 0) + data
+    checksum = _checksum(ends + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(tcp)) + tcp)
+    tcp = tcp[:16] + struct.pack("!H", checksum) + tcp[18:]
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, socket.IPPROTO_TCP, 0) + ends
+    return header[:10] + struct.pack("!H", _checksum(header)) + header[12:] + tcp
+
+
+def _checksum(content: bytes) -> int:
+    """Return the checksum of the internet (RFC 1071)."""
+    padded = content + b"\0" * (len(content) % 2)
+    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+async def start_marked_watch() -> dict[str, Any]:
+    """Note the numbers of marked frames that come in by any NIC from now on."""
+    opened, seen = open_link(ETH_P_ALL), set[str]()
+    opened.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    handle = next(_handles)
+    _marked[handle] = (opened, seen)
+
+    def note() -> None:
+        _before, found, after = opened.recv(2048).partition(MARK)
+        if found:
+            seen.add(after[:NUMBER].decode())
+
+    asyncio.get_running_loop().add_reader(opened, note)
+    return {"handle": handle}
+
+
+async def stop_marked_watch(handle: int) -> dict[str, Any]:
+    """End the watch, and return the numbers."""
+    opened, seen = _marked.pop(handle)
+    asyncio.get_running_loop().remove_reader(opened)
+    opened.close()
+    return {"numbers": sorted(seen)}

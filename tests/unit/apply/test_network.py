@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
@@ -89,7 +90,9 @@ SABOTAGE = {
     "default route deleted": "route del default",
     "default route changed": "route replace default via 192.0.2.200",
     "second default route": "route add default via 192.0.2.200 metric 50",
-    "route added by hand": "route add 10.77.0.0/16 via 192.0.2.7",
+    "part of the guest network led elsewhere by hand": "route add 10.1.1.128/25 via 192.0.2.7",
+    "default route of a table of ours added by hand": "route add default via 192.0.2.7 table 100",
+    "route of a databag that was removed": "route add 10.77.0.0/16 via 192.0.2.7 proto static",
     "host route added by hand": "route add 10.78.0.1 via 192.0.2.7 proto static",
     "throw deleted": "route del throw 10.1.1.0/24 table 102",
     "route of a table deleted": "route del default table 103",
@@ -127,6 +130,27 @@ def test_converge_leaves_the_routes_of_others_alone(host: Namespace, router: Rou
         host.ip(line)
     host.ip("rule add from 10.66.0.0/16 lookup 300 priority 5000")
     assert converge(host, router) == ()
+
+
+def test_converge_keeps_a_route_added_by_hand_until_it_contradicts(host: Namespace, router: Router) -> None:
+    """A monitor's network by one more next hop, say; when a databag has that network, the databag has its way."""
+    converge(host, router)
+    for line in (
+        "route add 10.77.0.0/16 via 192.0.2.7",
+        "route add 10.0.0.0/8 via 192.0.2.7",
+        "route add blackhole 10.66.0.0/16",
+    ):
+        host.ip(line)
+    assert converge(host, router) == ()
+    wider = replace(router, routes=(StaticRoute(IPv4Network("10.76.0.0/15"), IPv4Address("192.0.2.1"), "eth2"),))
+    (step,) = (s for s in interfaces.compare(wider, live(host)) if isinstance(s, IpBatch))
+    assert [warning.split(":")[0] for warning in step.warnings] == [
+        "route 10.77.0.0/16 via 192.0.2.7 dev eth2 table 254"
+    ]
+    assert converge(host, wider)
+    assert "10.77" not in host.ip("route show")
+    assert "10.66" in host.ip("route show")
+    assert converge(host, wider) == ()
 
 
 def test_observe_reads_metric_and_host_routes(host: Namespace, router: Router) -> None:

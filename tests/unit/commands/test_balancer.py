@@ -12,12 +12,24 @@ if TYPE_CHECKING:
     from .conftest import Router
 
 STATISTICS = """\
-# pxname,svname,qcur,qmax,scur,smax,
-192_0_2_11-80,FRONTEND,,,3,7,
-192_0_2_11-80,192_0_2_11-80_0,0,0,2,5,
-192_0_2_11-80,BACKEND,0,0,2,5,
-192_0_2_11-8080,FRONTEND,,,9,9,
-192_0_2_11-81,FRONTEND,,,,9,
+# pxname,svname,qcur,qmax,scur,smax,status,
+192_0_2_11-80,FRONTEND,,,30,70,OPEN,
+192_0_2_11-80,192_0_2_11-80_0,0,0,2,5,UP,
+192_0_2_11-80,192_0_2_11-80_1,0,0,3,5,UP 1/2,
+192_0_2_11-80,192_0_2_11-80_2,0,0,3,5,UP,
+192_0_2_11-80,192_0_2_11-80_3,0,0,50,50,DOWN,
+192_0_2_11-80,192_0_2_11-80_4,0,0,50,50,MAINT,
+192_0_2_11-80,192_0_2_11-80_5,0,0,50,50,DRAIN,
+192_0_2_11-80,192_0_2_11-80_6,0,0,50,50,no check,
+192_0_2_11-80,192_0_2_11-80_7,0,0,50,50,DOWN 1/2,
+192_0_2_11-80,BACKEND,0,0,8,5,UP,
+192_0_2_11-8080,FRONTEND,,,9,9,OPEN,
+192_0_2_11-8080,192_0_2_11-8080_0,0,0,9,9,UP,
+192_0_2_11-81,FRONTEND,,,,9,OPEN,
+192_0_2_11-81,192_0_2_11-81_0,0,0,,9,UP,
+192_0_2_11-82,FRONTEND,,,7,9,OPEN,
+192_0_2_11-82,192_0_2_11-82_0,0,0,7,9,DOWN,
+192_0_2_11-82,BACKEND,0,0,7,9,UP,
 
 """
 
@@ -31,8 +43,10 @@ def balancing(router: Router) -> Router:
     return router
 
 
-@pytest.mark.parametrize(("port", "line"), [("80", "3\n"), ("8080", "9\n"), ("81", "0\n"), ("443", "0\n")])
-def test_current_connections_of_a_listener(balancing: Router, port: str, line: str) -> None:
+@pytest.mark.parametrize(
+    ("port", "line"), [("80", "2\n"), ("8080", "9\n"), ("81", "0\n"), ("82", "0\n"), ("443", "0\n")]
+)
+def test_average_of_the_connections_of_the_servers_that_are_up(balancing: Router, port: str, line: str) -> None:
     done = balancing.run("get_haproxy_stats.sh", "192.0.2.11", port)
     assert (done.returncode, done.stdout, done.stderr) == (0, line, "")
     socket = f"UNIX-CONNECT:{balancing.path('/run/haproxy/admin.sock')}"

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 COUNTERS = {"eth3_sent": 30, "eth3_received": 40, "eth2_received": 400, "eth2_sent": 300}
+COUNTERS |= {"eth2_own_received": 7, "eth2_own_sent": 5}
+UNCOUNTED = ("eth3_own_sent", "eth3_own_received")
 RULESET = "add table inet cloudstack_usage\n" + "".join(
-    f"add counter inet cloudstack_usage {name} {{ packets 1 bytes {count}; }}\n" for name, count in COUNTERS.items()
+    f"add counter inet cloudstack_usage {name} {{ packets 1 bytes {count}; }}\n"
+    for name, count in (COUNTERS | dict.fromkeys(UNCOUNTED, 0)).items()
 )
 ADDRESSES = [{}, {"ifname": "eth3", "addr_info": [{"family": "inet", "local": "198.51.100.20", "prefixlen": 24}]}]
 
@@ -42,9 +45,12 @@ def answer(router: Router, command: str, *args: str) -> str:
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (("-g",), "300:400:30:40:\n"),
-        (("-g", "-l", "198.51.100.20"), "30:40:\n"),
-        (("-l", "198.51.100.20", "-g"), "30:40:\n"),
+        (("-g",), "300:400:5:7:30:40:0:0:\n"),
+        (("-g", "-l", "198.51.100.20"), "30:40:0:0:\n"),
+        (("-l", "198.51.100.20", "-g"), "30:40:0:0:\n"),
+        (("-g", "-i", "169.254.3.4", "-l", "198.51.100.20"), "30:40:0:0:\n"),
+        (("-i", "-g", "-l", "198.51.100.20"), "30:40:0:0:\n"),
+        (("-i", "169.254.3.4", "-g", "-l", "198.51.100.20"), "30:40:0:0:\n"),
         (("-g", "-l", "192.0.2.99"), ""),
     ],
 )
@@ -54,7 +60,7 @@ def test_get_prints_sent_and_received_in_one_line(counting: Router, command: str
 
 def test_the_server_sums_the_pairs(counting: Router) -> None:
     fields = [int(field) for field in answer(counting, "netusage.sh", "-g").strip().split(":") if field]
-    assert (sum(fields[::2]), sum(fields[1::2])) == (330, 440)
+    assert (sum(fields[::2]), sum(fields[1::2])) == (335, 447)
 
 
 @pytest.mark.parametrize("args", [("-c",), ("-a", "eth3"), ("-d", "eth3")])
@@ -70,7 +76,18 @@ def test_the_same_for_a_vpc(counting: Router, args: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [(), ("-x",), ("-g", "-r"), ("-l", "192.0.2.1"), ("-g", "-l"), ("-g", "-l", "a b"), ("-a",), ("g",), ("-l", "-g")],
+    [
+        (),
+        ("-x",),
+        ("-g", "-r"),
+        ("-l", "192.0.2.1"),
+        ("-g", "-l"),
+        ("-g", "-l", "a b"),
+        ("-a",),
+        ("g",),
+        ("-l", "-g"),
+        ("-i",),
+    ],
 )
 def test_wrong_arguments_are_one_line(counting: Router, args: tuple[str, ...]) -> None:
     assert counting.fails("netusage.sh", *args).startswith("usage: netusage.sh")
@@ -97,7 +114,7 @@ def real(router: Router, namespaces: list[str], *lines: str) -> str:
 
 def test_real_counters_are_read(router: Router, namespaces: list[str]) -> None:
     lines = ("$bin/netusage.sh -g", "$bin/netusage.sh -g -l 198.51.100.20")
-    assert real(router, namespaces, *lines) == "300:400:30:40:\n30:40:\n"
+    assert real(router, namespaces, *lines) == "300:400:5:7:30:40:0:0:\n30:40:0:0:\n"
 
 
 def test_real_counters_are_reset_all_or_one_nic(router: Router, namespaces: list[str]) -> None:
@@ -107,7 +124,7 @@ def test_real_counters_are_reset_all_or_one_nic(router: Router, namespaces: list
         "$bin/netusage.sh -r",
         "$bin/netusage.sh -g",
     )
-    assert real(router, namespaces, *lines) == "300:400:0:0:\n0:0:0:0:\n"
+    assert real(router, namespaces, *lines) == "300:400:5:7:0:0:0:0:\n0:0:0:0:0:0:0:0:\n"
 
 
 def test_no_real_table_is_no_usage(router: Router, namespaces: list[str]) -> None:

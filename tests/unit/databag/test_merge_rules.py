@@ -187,6 +187,18 @@ def test_merge_static_nat_takes_a_new_target() -> None:
     assert natted(bags, "192.0.2.12")[-1] == ("staticnat", None, None, "10.1.1.12")
 
 
+def test_merge_static_nat_has_the_newest_target_last_whatever_its_ports() -> None:
+    """All static NAT of an address leads to one VM: that of the highest port is not newer for it."""
+    ports = {vm: {"protocol": "tcp", "source_port_range": f"{port}:{port}"} for vm, port in (("11", 443), ("12", 22))}
+    sent = {
+        vm: rules("staticnatrules", {**fields, "destination_ip_address": f"10.1.1.{vm}"})
+        for vm, fields in ports.items()
+    }
+    for first, last in (("11", "12"), ("12", "11")):
+        bags = merged(sent[first], sent[last])
+        assert natted(bags, STATIC_NAT["source_ip_address"])[-1][-1] == f"10.1.1.{last}"
+
+
 @pytest.mark.parametrize("kind", ["forwardrules", "firewallrules"])
 def test_parse_and_merge_of_10_000_rules_is_not_quadratic(kind: str) -> None:
     """And one more rule costs no second look at each of the others. Bounds are far off: figures are the bench's."""

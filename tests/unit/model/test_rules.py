@@ -37,6 +37,7 @@ def test_firewall_takes_no_ports_and_port_0_for_all_ports(ports: dict[str, Any])
     [
         ({"src_port_range": [22, 22]}, Match("tcp", Ports(22, 22))),
         ({"protocol": "udp", "src_port_range": [1, 65535]}, Match("udp", Ports(1, 65535))),
+        ({"src_port_range": [0, 100]}, Match("tcp", Ports(0, 100))),
         ({"protocol": "icmp", "icmp_type": -1, "icmp_code": -1}, Match("icmp")),
         ({"protocol": "icmp", "icmp_type": 8, "icmp_code": 0}, Match("icmp", None, 8, 0)),
         ({"protocol": "icmp", "icmp_type": 3, "icmp_code": -1}, Match("icmp", None, 3)),
@@ -108,6 +109,7 @@ def item(kind: str, **fields: Any) -> dict[str, Any]:
     [
         (item("tcp", first_port=22, last_port=23), Match("tcp", Ports(22, 23))),
         (item("udp", first_port=0, last_port=0), Match("udp")),
+        (item("udp", first_port=0, last_port=100), Match("udp", Ports(0, 100))),
         (item("all"), Match()),
         (item("protocol", protocol=47), Match("47")),
         (item("protocol", protocol=0), Match("0")),
@@ -158,6 +160,7 @@ def nat(*records: dict[str, Any]) -> dict[str, Any]:
         ({"protocol": "TCP", "public_ports": "1:9", "internal_ports": "11:19"}, "tcp", Ports(1, 9), Ports(11, 19)),
         ({"protocol": "any", "public_ports": "any", "internal_ports": "any"}, None, None, None),
         ({"protocol": "udp", "public_ports": "0:0", "internal_ports": "0:0"}, "udp", None, None),
+        ({"protocol": "tcp", "public_ports": "0:9", "internal_ports": "0:9"}, "tcp", Ports(0, 9), Ports(0, 9)),
     ],
 )
 def test_forwards(fields: dict[str, str], protocol: str | None, public: Ports | None, inner: Ports | None) -> None:

@@ -99,7 +99,7 @@ def test_ruleset_names_no_released_address() -> None:
     """A rule of an address that is on no NIC makes no chain (B17)."""
     found = ruleset(isolated(firewall={IPv4Address("192.0.2.99"): rules(rule())}))
     assert elements(found, "public_firewall") == ()
-    assert [c.name for c in found.chains] == ["egress"]
+    assert [c.name for c in found.chains if not c.name.startswith("source_")] == ["egress"]
 
 
 def test_ruleset_forwards_between_guests_and_public_nics_only() -> None:
@@ -169,11 +169,29 @@ def test_ruleset_marks_are_table_numbers(router: Router) -> None:
     assert "0" not in marked.values()
 
 
+def test_ruleset_clamps_segments_where_nics_differ() -> None:
+    smaller = device("eth2", Role.PUBLIC, "192.0.2.10/24", mtu=1400)
+    control = device("eth1", Role.CONTROL, "169.254.3.101/16", mtu=9000)
+    assert not ruleset(isolated(GUEST, control, PUBLIC)).clamp
+    assert ruleset(isolated(GUEST, control, smaller)).clamp
+    assert not ruleset(with_settings(isolated(GUEST, control, smaller), kind=Kind.SHARED)).clamp
+
+
+def test_ruleset_has_no_helper_where_the_kernel_has_none_or_nothing_is_forwarded() -> None:
+    assert ruleset(isolated()).ftp
+    assert not ruleset(isolated(), ftp=False).ftp
+    assert not ruleset(with_settings(isolated(GUEST, CONTROL), kind=Kind.SHARED)).ftp
+
+
 def test_ruleset_counts_per_public_nic() -> None:
-    """What passed between it and the guests, in and out (K6)."""
+    """What passed between it and the guests, in and out (K6), and the TCP that ends on the router, but for its sshd."""
     found = ruleset(isolated(GUEST, CONTROL, PUBLIC))
-    assert found.counters == ("eth2_sent", "eth2_received")
-    assert found.usage_rules == (
-        'iifname { eth0 } oifname eth2 counter name "eth2_sent"',
-        'iifname eth2 oifname { eth0 } counter name "eth2_received"',
-    )
+    assert found.counters == ("eth2_sent", "eth2_received", "eth2_own_sent", "eth2_own_received")
+    assert found.usage_rules == {
+        "forward": (
+            'iifname { eth0 } oifname eth2 counter name "eth2_sent"',
+            'iifname eth2 oifname { eth0 } counter name "eth2_received"',
+        ),
+        "input": ('iifname eth2 tcp dport != 3922 counter name "eth2_own_received"',),
+        "output": ('oifname eth2 tcp sport != 3922 counter name "eth2_own_sent"',),
+    }

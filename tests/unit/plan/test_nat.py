@@ -165,3 +165,19 @@ def test_sources_know_the_networks_between_which_nothing_is_translated() -> None
     """The rule is asked before any source NAT; an isolated network has none."""
     assert elements(vpc())["vpc_networks"] == ("10.2.0.0/16",)
     assert elements(isolated())["vpc_networks"] == ()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(forwards(), max_size=8), st.booleans())
+def test_ftp_servers_are_what_leads_to_port_21(items: list[Forward], static: bool) -> None:
+    """By each forward, for the helper may be asked before it is known which of several is in force."""
+    nats = (StaticNat(SECOND, VM1), StaticNat(IPv4Address("192.0.2.99"), VM2)) if static else ()
+    found = nat.ftp_servers(isolated(forwards=tuple(items), static_nats=nats), frozenset(PUBLIC)).elements
+    wanted = {f"{SECOND} . 21"} if static else set()
+    for forward in items:
+        for port in range(200):
+            packet = Packet(CLIENTS[0], str(forward.public_ip), "tcp", port)
+            matched = Forward(forward.public_ip, VM1, forward.protocol, forward.public_ports)
+            if applies(matched, packet) and target(forward, packet)[1] == 21 and forward.public_ip in PUBLIC:
+                wanted.add(f"{forward.public_ip} . {port}")
+    assert {element for element in found if int(element.split(" . ")[1]) < 200} == wanted

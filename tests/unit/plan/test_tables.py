@@ -15,7 +15,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.ta
     wanted,
 )
 from tests.golden.cases import renderer
-from tests.unit.plan.samples import CONTROL, EXTRA, GUEST, PUBLIC, isolated
+from tests.unit.plan.kernel import in_private_kernel, needs_kernel
+from tests.unit.plan.samples import CONTROL, EXTRA, GUEST, PUBLIC, isolated, vpc
 
 TEXT = "table inet cloudstack_usage { }\n"
 LISTING = """\
@@ -36,9 +37,19 @@ FILTER = FILES.files[0].content
 AS_LOADED = LiveTable(LISTING, digest(TEXT), listed_digest(LISTING))
 
 
+@needs_kernel
+def test_wanted_without_a_helper_for_ftp_is_a_ruleset_that_names_none() -> None:
+    """A kernel that has none would refuse the whole table."""
+    _rules, with_it = wanted(vpc(), renderer())
+    _rules, without = wanted(vpc(), renderer(), ftp=False)
+    assert "helper" in with_it.files[0].content
+    assert "helper" not in without.files[0].content
+    in_private_kernel('printf "%s" "$text" | nft -f -', text=without.files[0].content)
+
+
 def load(live: LiveTable) -> LoadRuleset | None:
     """Return the load that is due."""
-    steps = compare("cloudstack_usage", TEXT, "saved", live, RULES)
+    steps = compare("cloudstack_usage", TEXT, "saved", live, RULES.counters)
     assert len(steps) < 2
     return steps[0] if steps and isinstance(steps[0], LoadRuleset) else None
 
@@ -76,7 +87,7 @@ def test_compare_deletes_counters_of_nics_that_are_gone() -> None:
 
 def filter_load(saved: str | None, live: LiveTable) -> LoadRuleset:
     """Return the load of the filter that another text asks for."""
-    (step,) = compare("cloudstack", FILTER.replace("3922", "22"), saved, live, RULES)
+    (step,) = compare("cloudstack", FILTER.replace("3922", "22"), saved, live, RULES.counters)
     assert isinstance(step, LoadRuleset)
     return step
 

@@ -8,17 +8,18 @@ import os
 from collections.abc import Iterable
 from glob import glob
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, generation
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bindings, dhcp_dns, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare, together
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Effect, Step, Wanted
 
 
 def plan(system: System, router: Router, _committed: Router) -> list[Step]:
-    """Plan the dnsmasq of each network: its files, whether it runs, and the leases that must go."""
+    """Plan the dnsmasq of each network: its files, whether it runs, and the leases that must go; and who is who."""
     names, parts = system.once("dhcp_dns", router, lambda: _wanted(system, router))
     everything = _all((names, *parts.values()))
     live = observe(system, everything)
@@ -30,7 +31,28 @@ def plan(system: System, router: Router, _committed: Router) -> list[Step]:
         leases = files.read(server.lease_file)
         released += dhcp_dns.stale_leases(router, server, dhcp_dns.parse_leases(leases.content if leases else ""))
     steps += dhcp_dns.removed(router, (file.path for file in everything.files), _present())
-    return [*together(steps), *released]
+    return [*together(steps), *released, *_bindings(system, router)]
+
+
+def _bindings(system: System, router: Router) -> list[Step]:
+    """Plan the table that binds addresses to MACs; the kernel is asked only when somebody has changed something."""
+    file = system.once("bindings", router, lambda: bindings.wanted(router, system.render))
+    if file is None:
+        return []
+    count, kept, own = generation.current(), generation.remembered(), system.transactions.own
+    loaded = firewall.remembered(tables.BINDING_TABLE)["loaded_digest"] == tables.digest(file.content)
+    alone = system.transactions.alone(count)
+    wanted = Wanted(files=(file,))
+    live = observe(system, wanted)
+    steps: list[Step] = []
+    if not loaded or not (count == kept or (alone and own > 0)):
+        saved = live.files.get(file.path)
+        table = firewall.live_table(system, tables.BINDING_TABLE)
+        steps = tables.compare(tables.BINDING_TABLE, file.content, saved.content if saved else None, table)
+    if not steps and alone and own and count - own == kept:
+        # What was as wanted before this process has loaded something still is.
+        generation.remember(count)
+    return [*steps, *compare(wanted, live)]
 
 
 def _wanted(system: System, router: Router) -> tuple[Wanted, dict[dhcp_dns.Server, Wanted]]:

@@ -16,13 +16,16 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
+FTP_HELPER = Path("/sys/module/nf_conntrack_ftp")
+"""There while the kernel has the helper, built in or loaded. The firewall's unit has it loaded, with that of NAT."""
+
 
 def plan(system: System, router: Router, committed: Router) -> list[Step]:
     """Plan the rulesets, and the connections that a narrower ruleset takes away.
 
     A ruleset is kept for the next boot after the kernel took it: what it refused must not be there to be loaded then.
     """
-    rules, wanted = system.once("firewall", router, lambda: tables.wanted(router, system.render))
+    rules, wanted = system.once("firewall", router, lambda: tables.wanted(router, system.render, FTP_HELPER.exists()))
     present = observe(system, wanted)
     steps: list[Step] = []
     count, kept = generation.current(), generation.remembered()
@@ -34,7 +37,7 @@ def plan(system: System, router: Router, committed: Router) -> list[Step]:
             continue
         saved = present.files.get(file.path)
         live = live_table(system, name)
-        steps += tables.compare(name, file.content, saved.content if saved else None, live, rules)
+        steps += tables.compare(name, file.content, saved.content if saved else None, live, rules.counters)
     if not steps and alone and count != kept:
         generation.remember(count)
     steps += compare(wanted, present)
@@ -62,7 +65,7 @@ def list_table(system: System, name: str) -> str:
 
 def digest_file(name: str) -> Path:
     """Return where the digests of the last load of a table are kept."""
-    return Path(tables.DIRECTORY) / f"{name}.digest"
+    return Path(tables.home(name)) / f"{name}.digest"
 
 
 def remembered(name: str) -> dict[str, str]:

@@ -1,0 +1,130 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whose a source address is: by which NICs a packet with it can come in, so that no other packet is believed.
+
+Filters, ACLs and the router's own services know a packet by its source. A reverse path filter cannot guard them: it is
+off where ways back differ from ways in (RFC 3704, section 2.2). So the source of each packet is looked up once, in a
+map from networks to the chain of their NICs. What is in no known network is of the rest of the world: it comes in by
+the NICs that lead there, and by a guest NIC only where a live route says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
+    Chain,
+    NamedSet,
+    named_after,
+    table,
+)
+
+BROAD = 8
+"""A route to a network with a shorter prefix says where the world is, not what lies behind a next hop."""
+_END = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Who may send from a network: the NICs that are connected to it, or that a route to it leads out by."""
+
+    nics: frozenset[str]
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A network on the way through all of them in address order; `end` is the number after its last address."""
+
+    end: int
+    nics: frozenset[str]
+    connected: frozenset[str]
+
+
+def planned(router: Router) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
+    """Return the map from a source to its chain and the NICs that lead to the world; and the chains."""
+    elements = _reserved(router)
+    chains: dict[str, Chain] = {}
+    for first, end, nics in _pieces(_claims(router)):
+        chain = _chain(nics)
+        chains[chain.name] = chain
+        elements[_range(first, end)] = f"goto {chain.name}"
+    world = router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY, Role.CONTROL)
+    return (
+        table("source_networks", "ipv4_addr", "verdict", elements, interval=True),
+        NamedSet("world_nics", "ifname", ("lo", *(device.name for device in world))),
+    ), tuple(chains[name] for name in sorted(chains))
+
+
+def _reserved(router: Router) -> dict[str, str]:
+    """Return what becomes of sources that are no host's (RFC 6890); some are said before there is an address."""
+    link = router.pair_link
+    return {
+        "0.0.0.0/8": "goto source_unspecified",
+        "127.0.0.0/8": "goto source_loopback",
+        "224.0.0.0/4": "drop",
+        "240.0.0.0/4": "goto source_pair" if link is not None and link.relayed else "drop",
+    }
+
+
+def _range(first: int, end: int) -> str:
+    size = end - first
+    if size & (size - 1) or first % size:
+        return f"{IPv4Address(first)}-{IPv4Address(end - 1)}"
+    return f"{IPv4Address(first)}/{33 - size.bit_length()}" if size > 1 else str(IPv4Address(first))
+
+
+def _chain(nics: frozenset[str]) -> Chain:
+    names = sorted(nics)
+    name = f"source_{names[0]}" if len(names) == 1 else named_after("source", names)
+    return Chain(name, (*(f"iifname {nic} accept" for nic in names), "iifname lo accept", "drop"))
+
+
+def _claims(router: Router) -> dict[IPv4Network, _Claim]:
+    """Return who owns which network: the connected ones, and those that routes say lie behind a NIC.
+
+    Public networks are parts of the internet: a neighbour on one of them may be heard by another public NIC.
+    What VPNs say lies behind them belongs here too, with the NIC that it is decrypted on.
+    """
+    public = frozenset(device.name for device in router.by_role(Role.PUBLIC))
+    routed = [(r.network, r.device, False) for r in router.routes if r.network.prefixlen >= BROAD]
+    connected = [(network, device.name, True) for device in router.devices for network in device.networks]
+    found: dict[IPv4Network, _Claim] = {}
+    for network, nic, is_connected in (*connected, *routed):
+        nics = public if nic in public else frozenset((nic,))
+        known = found.get(network)
+        if not _is_reserved(network):
+            found[network] = _Claim(nics | known.nics, known.connected) if known else _Claim(nics, is_connected)
+    return found
+
+
+def _is_reserved(network: IPv4Network) -> bool:
+    first, last = network.network_address.packed[0], network.broadcast_address.packed[0]
+    return first == 0 or last >= 224 or first <= 127 <= last
+
+
+def _pieces(claims: dict[IPv4Network, _Claim]) -> Iterator[tuple[int, int, frozenset[str]]]:
+    """Yield ranges that do not overlap, first address and the number after the last, with the NICs of each.
+
+    The longest prefix decides, as in routing. But a NIC stays the way of its own network where a route to a part of it
+    leads elsewhere: the hosts there are not gone.
+    """
+    around: list[_Open] = []
+    position = 0
+    last = (IPv4Network("0.0.0.0/0"), _Claim(frozenset(), False)), _END
+    ordered = [(item, int(item[0].network_address)) for item in sorted(claims.items())]
+    for (network, claim), start in (*ordered, last):
+        while around and around[-1].end <= start:
+            inner = around.pop()
+            if position < inner.end:
+                yield position, inner.end, inner.nics
+                position = inner.end
+        if around and position < start:
+            yield position, start, around[-1].nics
+        outer = around[-1].connected if around else frozenset()
+        nics, connected = (claim.nics, claim.nics) if claim.connected else (claim.nics | outer, outer)
+        around.append(_Open(start + network.num_addresses, nics, connected))
+        position = start
