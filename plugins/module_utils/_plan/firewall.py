@@ -18,6 +18,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Kind,
     Role,
     Router,
+    RuleList,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer, nat, sources
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
@@ -27,7 +28,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nf
     merge_networks,
     table,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.rule_list import compile_rules
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.rule_list import (
+    compile_reversed,
+    compile_rules,
+)
 
 TABLE = "cloudstack"
 USAGE_TABLE = "cloudstack_usage"
@@ -154,7 +158,7 @@ def _matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[
         towards.update({_pair(guest, other): "accept" for other in (*guests, *public)})
         towards.update({_pair(outside, guest): "accept" for outside in public})
         leaving.update({_pair(guest, outside): "jump egress" for outside in public})
-    return _matrix_maps(leaving, towards), (Chain("egress", compile_rules(router.egress, "return", pool)),)
+    return _matrix_maps(leaving, towards), _both_ways("egress", router.egress, "return", "goto resumed_towards", pool)
 
 
 def _vpc_matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
@@ -165,8 +169,8 @@ def _vpc_matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tu
     for device in inner:
         ingress, egress = router.acls.get(device.name, NO_ACL)
         name = f"acl_{device.name}"
-        chains.append(Chain(f"{name}_egress", compile_rules(egress, "return", pool)))
-        chains.append(Chain(f"{name}_ingress", compile_rules(ingress, "accept", pool)))
+        chains += _both_ways(f"{name}_egress", egress, "return", "goto resumed_towards", pool)
+        chains += _both_ways(f"{name}_ingress", ingress, "accept", "return", pool)
         leaving.update({_pair(device, other): f"jump {name}_egress" for other in (*inner, *public)})
         towards.update({_pair(other, device): f"jump {name}_ingress" for other in (*inner, *public)})
         if device.role is Role.GUEST:
@@ -174,14 +178,36 @@ def _vpc_matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tu
     return _matrix_maps(leaving, towards), tuple(chains)
 
 
+def _both_ways(name: str, rules: RuleList, allow: str, resume: str, pool: SetPool) -> tuple[Chain, Chain]:
+    """Return the chain of a list, and the one that is asked whether who answers might have begun the connection."""
+    return (
+        Chain(name, compile_rules(rules, allow, pool, "goto refused")),
+        Chain(f"{name}_reversed", compile_reversed(rules, resume, pool, "goto refused")),
+    )
+
+
 def _pair(source: Device, target: Device) -> str:
     return f"{source.name} . {target.name}"
 
 
 def _matrix_maps(leaving: dict[str, str], towards: dict[str, str]) -> tuple[NamedSet, ...]:
+    """Return the maps that decide, and those for the way back, of the same pairs.
+
+    From outside all pairs are missing there: whether a forward would lead a client to a VM is not in these lists.
+    """
+    inner = {pair.partition(" . ")[0] for pair in leaving}
+    leaving_back = {pair: f"{verdict.replace('jump', 'goto')}_reversed" for pair, verdict in leaving.items()}
+    towards_back = {
+        pair: "return" if verdict == "accept" else f"{verdict.replace('jump', 'goto')}_reversed"
+        for pair, verdict in towards.items()
+        if pair.partition(" . ")[0] in inner
+    }
+    key = "ifname . ifname"
     return (
-        table("forward_from", "ifname . ifname", "verdict", leaving),
-        table("forward_to", "ifname . ifname", "verdict", towards),
+        table("forward_from", key, "verdict", leaving),
+        table("forward_to", key, "verdict", towards),
+        table("resumed_from", key, "verdict", leaving_back),
+        table("resumed_to", key, "verdict", towards_back),
     )
 
 

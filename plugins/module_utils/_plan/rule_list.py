@@ -37,13 +37,34 @@ class _Group(NamedTuple):
     labels: tuple[str, ...]
 
 
-def compile_rules(rules: RuleList, allow: str, pool: SetPool) -> tuple[str, ...]:
-    """Return the nft rules of a chain; `allow` is the statement for an allowed packet, a denied one is dropped."""
+class Side(NamedTuple):
+    """By which fields of a packet rules are asked: a packet of the way back has them the other way round."""
+
+    source: str
+    destination: str
+    port: str
+
+
+FORTH, BACK = Side("saddr", "daddr", "dport"), Side("daddr", "saddr", "sport")
+
+
+def compile_rules(rules: RuleList, allow: str, pool: SetPool, deny: str = "drop") -> tuple[str, ...]:
+    """Return the nft rules of a chain; `allow` and `deny` are the statements for allowed and denied packets."""
+    return _compiled(rules, allow, deny, pool, FORTH)
+
+
+def compile_reversed(rules: RuleList, allow: str, pool: SetPool, deny: str) -> tuple[str, ...]:
+    """Return the rules of a chain that is asked about TCP in the direction against the packet's."""
+    found = tuple(rule for rule in rules.rules if rule.match.protocol in (None, "tcp", "6"))
+    return _compiled(RuleList(found, rules.default_allow), allow, deny, pool, BACK)
+
+
+def _compiled(rules: RuleList, allow: str, deny: str, pool: SetPool, side: Side) -> tuple[str, ...]:
     lines: list[str] = []
     for allowed, run in groupby(rules.rules, key=lambda rule: rule.allow):
-        verdict = allow if allowed else "drop"
-        lines += [_line(group, verdict, pool) for group in _joined(run)]
-    return (*lines, allow if rules.default_allow else "drop")
+        verdict = allow if allowed else deny
+        lines += [_line(group, verdict, pool, side) for group in _joined(run)]
+    return (*lines, allow if rules.default_allow else deny)
 
 
 def _joined(run: Iterable[Rule]) -> list[_Group]:
@@ -83,11 +104,11 @@ def _union(members: list[_Group], aspect: int) -> _Group:
     return members[0]._replace(**{_Group._fields[aspect]: union}, labels=labels)
 
 
-def _line(group: _Group, verdict: str, pool: SetPool) -> str:
+def _line(group: _Group, verdict: str, pool: SetPool, side: Side) -> str:
     parts = [
-        _networks("saddr", group.sources, pool),
-        _networks("daddr", group.destinations, pool),
-        _protocol(group, pool),
+        _networks(side.source, group.sources, pool),
+        _networks(side.destination, group.destinations, pool),
+        _protocol(group, pool, side.port),
         verdict,
         comment(group.labels),
     ]
@@ -103,7 +124,7 @@ def _networks(side: str, cidrs: frozenset[str] | None, pool: SetPool) -> str:
     return f"ip {side} @{pool.name('networks', 'ipv4_addr', merged)}"
 
 
-def _protocol(group: _Group, pool: SetPool) -> str:
+def _protocol(group: _Group, pool: SetPool, port: str) -> str:
     if group.protocol == "icmp":
         kind, code = group.icmp
         words = [] if kind is None else [f"icmp type {kind}"]
@@ -115,6 +136,6 @@ def _protocol(group: _Group, pool: SetPool) -> str:
         return f"ip protocol {group.protocol}"
     merged = merge_ports(group.ports)
     if len(merged) == 1:
-        return f"{group.protocol} dport {merged[0]}"
+        return f"{group.protocol} {port} {merged[0]}"
     elements = tuple(str(ports) for ports in merged)
-    return f"{group.protocol} dport @{pool.name('ports', 'inet_service', elements)}"
+    return f"{group.protocol} {port} @{pool.name('ports', 'inet_service', elements)}"

@@ -17,13 +17,14 @@ NUMBERS = {"icmp": "1", "tcp": "6", "udp": "17"}
 
 @dataclass(frozen=True)
 class Packet:
-    """A packet of a new connection; for ICMP `port` is the type."""
+    """A packet; for ICMP `port` is the type."""
 
     source: str
     destination: str
     protocol: str = "tcp"
     port: int = 80
     code: int = 0
+    source_port: int = 40000
 
 
 def contains(element: str, value: str | int) -> bool:
@@ -54,6 +55,8 @@ class Evaluator:
     def _line(self, line: str, packet: Packet) -> str | None:
         words = re.sub(r' comment ".*"$', "", line).split()
         while words[0] not in VERDICTS:
+            if words[0] == "goto":
+                return "drop" if words[1] == "refused" else " ".join(words)
             head, operand = " ".join(words[:2]), words[2]
             if not self._matches(head, operand, packet):
                 return None
@@ -68,6 +71,7 @@ class Evaluator:
             "ip saddr": (None, packet.source),
             "ip daddr": (None, packet.destination),
             "tcp dport": ("tcp", port),
+            "tcp sport": ("tcp", packet.source_port),
             "udp dport": ("udp", port),
             "icmp type": ("icmp", port),
             "icmp code": ("icmp", packet.code),

@@ -99,7 +99,10 @@ def test_ruleset_names_no_released_address() -> None:
     """A rule of an address that is on no NIC makes no chain (B17)."""
     found = ruleset(isolated(firewall={IPv4Address("192.0.2.99"): rules(rule())}))
     assert elements(found, "public_firewall") == ()
-    assert [c.name for c in found.chains if not c.name.startswith("source_")] == ["egress"]
+    assert [c.name for c in found.chains if not c.name.startswith("source_")] == [
+        "egress",
+        "egress_reversed",
+    ]
 
 
 def test_ruleset_forwards_between_guests_and_public_nics_only() -> None:
@@ -128,7 +131,7 @@ def test_ruleset_asks_both_acls_of_a_vpc() -> None:
 
 def test_ruleset_of_a_vpc_without_acls_lets_nothing_in_and_everything_out() -> None:
     found = ruleset(vpc())
-    assert chain(found, "acl_eth2_ingress") == ("drop",)
+    assert chain(found, "acl_eth2_ingress") == chain(found, "acl_eth2_ingress_reversed") == ("goto refused",)
     assert chain(found, "acl_eth2_egress") == ("return",)
 
 

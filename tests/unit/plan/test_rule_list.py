@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Rule, RuleList
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import SetPool
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.rule_list import compile_rules
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.rule_list import (
+    compile_reversed,
+    compile_rules,
+)
 from tests.unit.plan.nftables import NUMBERS, Evaluator, Packet
 from tests.unit.plan.samples import rule, rules
 from tests.unit.plan.strategies import RULES
@@ -44,6 +48,21 @@ def first_match(listed: RuleList, packet: Packet) -> bool:
         if all([*inside, right_protocol, right_port, right_icmp]):
             return item.allow
     return listed.default_allow
+
+
+@settings(max_examples=200, deadline=None)
+@given(RULES, st.booleans(), st.lists(PACKETS, min_size=1, max_size=30))
+def test_compile_reversed_judges_the_connection_that_the_packet_answers(
+    items: tuple[Rule, ...], default_allow: bool, packets: list[Packet]
+) -> None:
+    """The list says of a TCP packet what it says of one from its destination to its source (B18)."""
+    listed, pool = RuleList((*items, rule(False, protocol="6", sources=("10.1.1.12/32",))), default_allow), SetPool()
+    lines = compile_reversed(listed, "accept", pool, "drop")
+    judge = Evaluator(pool.sets)
+    for packet in packets:
+        asked = replace(packet, protocol="tcp", code=0)
+        answer = replace(asked, source=asked.destination, destination=asked.source, port=40000, source_port=asked.port)
+        assert judge.verdict(lines, answer) == ("accept" if first_match(listed, asked) else "drop"), lines
 
 
 @settings(max_examples=400, deadline=None)

@@ -168,10 +168,15 @@ def test_change_is_about_what_differs() -> None:
     assert found.fill == ""
     assert found.switch.splitlines() == [
         "flush chain inet cloudstack egress",
+        "flush chain inet cloudstack egress_reversed",
         "table inet cloudstack {",
         "\tchain egress {",
         '\t\ttcp dport 22 return comment "rule"',
-        "\t\tdrop",
+        "\t\tgoto refused",
+        "\t}",
+        "\tchain egress_reversed {",
+        '\t\ttcp sport 22 goto resumed_towards comment "rule"',
+        "\t\tgoto refused",
         "\t}",
         "}",
     ]
