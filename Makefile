@@ -1,12 +1,14 @@
 # Everything is run from here, on Debian 12 as root; `make help` lists it. All that is made lands in build/.
+# DEBIAN=trixie makes routers of Debian 13 instead of 12.
 
 PYTHON := build/venv/bin/python
 JUNIT := build/results
+export DEBIAN
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios test demo bench failover chaos mutants reference docs importer clean
+.PHONY: help venv image lint sanity units scenarios provisioning trixie test demo bench failover chaos mutants reference docs importer clean
 
 help: ## list what can be made
 	@sed -n 's|^\([a-z]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
@@ -30,6 +32,16 @@ scenarios: image ## run molecule scenarios and traffic tests against real router
 	@$(PYTHON) -m tests.checks.molecule_scenarios
 	@$(PYTHON) -m pytest tests/lab tests/scenarios -m "not timed" -n 2 --dist loadfile -v --durations=5 --junitxml=$(JUNIT)/scenarios/scenarios.xml
 	@$(PYTHON) -m pytest tests/scenarios -m timed -v --durations=5 --junitxml=$(JUNIT)/scenarios/timed.xml
+
+provisioning: venv ## type README's commands on bare machines; not a part of `make test` until it was seen to pass
+	@$(PYTHON) -m pytest tests/scenarios/provisioning.py -v -x --durations=9
+
+# One scenario of each kind.
+TRIXIE := isolated_traffic isolated_state vpc_traffic dhcp_dns metadata load_balancer redundant_isolated shared_dhcp ways
+
+trixie: ## build an image of Debian 13 and run one scenario of each kind with it
+	@$(MAKE) --no-print-directory image DEBIAN=trixie
+	@DEBIAN=trixie $(PYTHON) -m pytest $(TRIXIE:%=tests/scenarios/test_%.py) -n 2 --dist loadfile -v --durations=5
 
 test: ## run everything above, with a time per stage
 	@python3 tests/checks/stages.py venv lint sanity units image scenarios

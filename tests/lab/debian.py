@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +12,13 @@ from pathlib import Path
 
 from tests.lab.process import LabError, run
 
-SUITE = "bookworm"
+PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
+"""Releases of Debian that a router is made of, 12 and 13, and the Python that each has."""
+USUAL = "bookworm"
+SUITE = os.environ.get("DEBIAN") or USUAL
+if SUITE not in PYTHONS:
+    raise LabError(f"DEBIAN={SUITE}: expected one of {', '.join(PYTHONS)}")
+PYTHON = PYTHONS[SUITE]
 PATIENCE = 900.0
 """How many seconds a root may take: it is downloaded."""
 # Debian's own word for trimming: no manuals, no translations; copyrights stay.
@@ -49,7 +56,7 @@ def make_root(tar: Path, packages: Sequence[str], hooks: Sequence[str] = ()) -> 
 
 
 def debian_sources() -> str:
-    """Return the machine's own Debian sources, and no other, in deb822 format."""
+    """Return the machine's own Debian sources, and no other, in deb822 format, for the release that is wanted."""
     stanzas: list[str] = []
     for path in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))):
         if path.suffix == ".sources":
@@ -57,8 +64,16 @@ def debian_sources() -> str:
         elif path.suffix == ".list" and path.is_file():
             stanzas += one_line_sources(path.read_text(encoding="utf-8"))
     if not stanzas:
-        raise LabError(f"no apt source of this machine offers {SUITE}")
-    return "\n\n".join(stanzas) + "\n"
+        raise LabError(f"no apt source of this machine offers {' or '.join(PYTHONS)}")
+    return "\n\n".join(dict.fromkeys(map(of_suite, stanzas))) + "\n"
+
+
+def of_suite(stanza: str) -> str:
+    """Return a stanza for the wanted release: a mirror has them all, next to each other."""
+    line = re.search(r"(?im)^suites:.*$", stanza)
+    if line is None:
+        raise LabError(f"an apt source without suites: {stanza}")
+    return stanza.replace(line[0], re.sub(rf"\b({'|'.join(PYTHONS)})\b", SUITE, line[0]))
 
 
 def _transport_options() -> list[str]:
@@ -69,7 +84,7 @@ def _transport_options() -> list[str]:
 
 def is_debian(suites: str, components: str, signed_by: str) -> bool:
     """Tell Debian's own sources from the third-party ones that share a machine with them."""
-    ours = {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}
+    ours = {f"{suite}{part}" for suite in PYTHONS for part in ("", "-updates", "-security")}
     signed_by_debian = not signed_by or "debian-archive" in signed_by
     return set(suites.split()) <= ours and "main" in components.split() and signed_by_debian
 

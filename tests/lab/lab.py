@@ -31,11 +31,14 @@ Nics = Mapping[str, tuple[str, str]]
 class Lab:
     """Hold the parts of one lab by their names."""
 
-    def __init__(self, name: str, image: str = IMAGE) -> None:
-        """Choose the name; nothing is made yet."""
+    def __init__(self, name: str, image: str = IMAGE, mounts: Mapping[str, Path] | None = None) -> None:
+        """Choose the name; nothing is made yet.
+
+        ``mounts`` are directories of this machine, by the paths under which routers see them, read-only.
+        """
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,30}", name):
             raise LabError(f"lab name {name!r}: expected small letters, digits, hyphens and underscores")
-        self.name, self.image = name, image
+        self.name, self.image, self.mounts = name, image, mounts or {}
         self.podman = Podman(self.prefix.rstrip("."))
         self.segments: list[str] = []
         self.hosts: dict[str, Host] = {}

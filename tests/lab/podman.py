@@ -9,15 +9,31 @@ to a process: several programs, one after the other, can use it, and nothing has
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
+from tests.lab.debian import SUITE, USUAL
 from tests.lab.process import LabError, Word, run
 
 STATE = Path("/run/cloudstack-lab")
 SPACE = os.environ.get("LAB_SPACE", "")
 """Labs, and the router's image, of one space: two checkouts with their own LAB_SPACE do not meet on one machine."""
+TAG = "-".join(word for word in (SPACE, SUITE if SUITE != USUAL else "") if word) or "latest"
+"""Of the router's image: one for each space and release of Debian."""
+# In a container the devices are the host's: no udev. systemd reads these words as it would a kernel's command line.
+HOST_UNITS = (
+    "systemd-udevd.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udev-trigger.service",
+    "systemd-modules-load.service",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+)
+INIT = json.dumps(["/sbin/init", *(f"systemd.mask={unit}" for unit in HOST_UNITS)])
+"""What a container of a whole machine runs."""
 # crun cannot raise limits above those of the caller, and without a pids controller it cannot set that one at all.
 LIMITS = ("--ulimit", "nofile=8192:8192", "--ulimit", "nproc=4096:4096")
 MOUNT_CGROUP2 = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"

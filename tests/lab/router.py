@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 from tests.lab import wires
 from tests.lab.access import AUTHORIZED_KEYS, public_key
 from tests.lab.facts import Facts
-from tests.lab.podman import LIMITS, SPACE
+from tests.lab.podman import LIMITS, TAG
 from tests.lab.probes import Prober
 from tests.lab.process import CommandError, LabError, Word, run
 
 if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
-IMAGE = f"localhost/cloudstack-virtual-router:{SPACE or 'latest'}"
+IMAGE = f"localhost/cloudstack-virtual-router:{TAG}"
 CACHE = "/var/cache/cloud"
 COMMANDS = "/opt/cloud/bin"
 # What sshd gives root: nothing of the environment of the tests reaches a router.
@@ -76,7 +76,8 @@ class Router:
 
     def create(self, cmdline: Mapping[str, Any] | str | None, files: dict[str, bytes]) -> None:
         """Make the container, with its boot arguments and files in place and nothing running."""
-        options = ("--name", self.container, "--hostname", self.name, *FLAGS)
+        options = ["--name", self.container, "--hostname", self.name, *FLAGS]
+        options += [word for there, here in self.lab.mounts.items() for word in ("--volume", f"{here}:{there}:ro")]
         self.lab.podman.run("create", *options, self.lab.image)
         if isinstance(cmdline, str):
             files[f"{CACHE}/cmdline"] = cmdline.encode()

@@ -71,3 +71,22 @@ def test_a_plugin_does_not_ask_for_provisioning_again_but_a_unit_does(build: Mod
     assert build.provisioning_digest(tmp_path, "base") == before
     unit.write_text("two")
     assert build.provisioning_digest(tmp_path, "base") != before
+
+
+def test_a_source_of_one_release_of_debian_serves_for_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "SUITE", "trixie")
+    assert "Suites: trixie trixie-updates\n" in debian.of_suite(DEBIAN)
+    assert "mirror.example" in debian.of_suite(DEBIAN)
+    assert debian.of_suite(DEBIAN.replace("bookworm ", "trixie-security ")).count("trixie") == 2
+
+
+def test_the_image_has_its_ansible_where_the_role_looks_for_it(build: ModuleType) -> None:
+    """Role system names an environment after what is in it; one of another name would be made anew, from an index."""
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.template import Templar, trust_as_template
+
+    defaults = build.role_defaults()
+    variables = build.yaml.safe_load((BUILD.parents[1] / "roles/system/vars/main.yml").read_text(encoding="utf-8"))
+    known = {name: trust_as_template(value) for name, value in variables.items()}
+    templar = Templar(DataLoader(), {**defaults, **known, "system_python": {"stdout": debian.PYTHON}})
+    assert templar.template(trust_as_template("{{ system_venv_home }}")) == build.venv_home(defaults)

@@ -58,7 +58,7 @@ class Isolated:
 
 def isolated(
     lab: Lab,
-    cmdline: str,
+    cmdline: str | None,
     subnets: Sequence[PublicSubnet],
     vms: Mapping[str, tuple[str, str]],
     guest: tuple[str, str],
