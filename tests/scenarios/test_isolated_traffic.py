@@ -205,34 +205,6 @@ def test_the_guest_network_cannot_be_reached_around_its_addresses(isolated: Isol
     assert not any(results)
 
 
-SOURCES = {
-    **NOBODYS,
-    "web": WEB,
-    "no VM": "10.7.0.99",
-    "other network": "10.8.0.5",
-    "internet": INTERNET,
-    "management": "169.254.0.1",
-    "neighbour": "192.0.2.77",
-    "other neighbour": "198.51.100.77",
-    "broadcast": "10.7.0.255",
-    "router": ROUTER,
-    "router outside": "192.0.2.20",
-}
-OUTSIDE = ("internet", "other network", "neighbour", "other neighbour")
-
-
-def test_no_source_gets_in_where_it_cannot_be(isolated: Isolated) -> None:
-    """A rule that admits the guest network, as the servers of some clouds have it, admits nobody outside."""
-    aims = [("192.0.2.20", 2222), ("198.51.100.30", 22), ("198.18.5.40", 22), (INTERNET, 22), (DB, 22)]
-    senders = {"eth0": "backup", "eth1": "management", "eth2": "gateway1", "eth3": "gateway2", "eth4": "gateway3"}
-    own = {"eth0": [(ROUTER, 53)], "eth1": [("169.254.7.7", 3922)]}
-    places = [Place(nic, isolated.lab.hosts[host], [*aims, *own.get(nic, [])]) for nic, host in senders.items()]
-    passed, taken = spoofing.believed(isolated.router, places, SOURCES)
-    honest = {"eth0": ("web", "no VM"), **dict.fromkeys(("eth2", "eth3", "eth4"), OUTSIDE)}
-    assert passed == spoofing.pairs(honest)
-    assert taken == spoofing.pairs({"eth0": ("web", "no VM"), "eth1": ("management", *OUTSIDE[:2])})
-
-
 def test_no_protocol_without_a_rule_enters(isolated: Isolated) -> None:
     assert not raw_protocol(isolated.internet[INTERNET], isolated.vms["web"], "192.0.2.22", 47)
 
@@ -268,6 +240,34 @@ def test_usage_counts_bytes_between_guests_and_each_public_nic(isolated: Isolate
     isolated.router.exec("nft", "flush", "chain", "inet", "cloudstack", "forward")
     isolated.router.command("configure.py monitor_service.json")
     assert isolated.router.command("netusage.sh -g -l 198.51.100.30").stdout.strip() == before
+
+
+SOURCES = {
+    **NOBODYS,
+    "web": WEB,
+    "no VM": "10.7.0.99",
+    "other network": "10.8.0.5",
+    "internet": INTERNET,
+    "management": "169.254.0.1",
+    "neighbour": "192.0.2.77",
+    "other neighbour": "198.51.100.77",
+    "broadcast": "10.7.0.255",
+    "router": ROUTER,
+    "router outside": "192.0.2.20",
+}
+OUTSIDE = ("internet", "other network", "neighbour", "other neighbour")
+
+
+def test_no_source_gets_in_where_it_cannot_be(isolated: Isolated) -> None:
+    """A rule that admits the guest network, as the servers of some clouds have it, admits nobody outside."""
+    aims = [("192.0.2.20", 2222), ("198.51.100.30", 22), ("198.18.5.40", 22), (INTERNET, 22), (DB, 22)]
+    senders = {"eth0": "backup", "eth1": "management", "eth2": "gateway1", "eth3": "gateway2", "eth4": "gateway3"}
+    own = {"eth0": [(ROUTER, 53)], "eth1": [("169.254.7.7", 3922)]}
+    places = [Place(nic, isolated.lab.hosts[host], [*aims, *own.get(nic, [])]) for nic, host in senders.items()]
+    passed, taken = spoofing.believed(isolated.router, places, SOURCES)
+    honest = {"eth0": ("web", "no VM"), **dict.fromkeys(("eth2", "eth3", "eth4"), OUTSIDE)}
+    assert passed == spoofing.pairs(honest)
+    assert taken == spoofing.pairs({"eth0": ("web", "no VM"), "eth1": ("management", *OUTSIDE[:2])})
 
 
 SEGMENT = """
