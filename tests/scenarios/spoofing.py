@@ -61,7 +61,8 @@ def believed(router: Router, places: Sequence[Place], sources: Mapping[str, str]
                 meaning[number] = (place.host.name, place.nic, name)
                 frames.append((macs[place.nic], address, aim, port, number))
         place.host.probe.call("send_marked", frames=frames)
-    time.sleep(0.5)
+    # Hosts look at what came in when they have a turn, and the machine may be busy.
+    time.sleep(2.0)
     taken = _taken(router, sources)
     passed: Pairs = set()
     for name, handle in watches.items():
