@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.agent.dns import read_name
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.probes import dhcp, dhcp_lease, dns_query
@@ -216,6 +218,113 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_dns_knows_the_vms_and_asks_others_for_the_rest(client: Host, name: str) -> None:
     assert answers(client, name) == NAMES[name]
+
+
+PRIVATE = ("99.0.7.10", "1.0.168.192", "7.3.16.172", "9.9.64.100", "1.1.254.169", "77.5.7.10")
+"""Addresses without a VM, as the first labels of their reverse names: of the guest networks, and of others."""
+
+
+@pytest.mark.parametrize("kind", ["PTR", "TXT", "SOA"])
+def test_nobody_outside_is_asked_who_has_a_private_address(client: Host, kind: str) -> None:
+    """NXDOMAIN, and at once: what logs the names of its peers waits for it, and a public resolver would learn them."""
+    for address in PRIVATE:
+        found = dns_query(client, ROUTER, f"{address}.in-addr.arpa", kind, timeout=0.3)
+        assert (found.extra.get("code"), found.extra.get("answers")) == ("NXDOMAIN", []), address
+    assert dns_query(client, ROUTER, "11.0.7.10.in-addr.arpa", "PTR").extra["answers"][0][3] == "web"
+    public = dns_query(client, ROUTER, "8.8.8.8.in-addr.arpa", kind)
+    assert public.extra["answers"], "the resolver is there, and was not asked"
+
+
+def test_an_operators_resolver_is_asked_for_private_networks_of_others(network: Isolated, client: Host) -> None:
+    """What `dhcp_dns_private_resolvers` writes; never for the router's own guest network."""
+    router, path = network.router, "/etc/dnsmasq.servers"
+    given = router.read(path)
+    assert "rev-server=10.0.0.0/8\n" in given
+    changed = given.replace("rev-server=10.0.0.0/8\n", f"rev-server=10.0.0.0/8,{RESOLVER}\n")
+    try:
+        router.shell(f"cat > {path} <<'end'\n{changed}end\nsystemctl restart dnsmasq")
+        assert dns_query(client, ROUTER, "9.9.99.10.in-addr.arpa", "PTR").extra["answers"]
+        for address in ("99.0.7.10", "1.0.168.192"):
+            assert dns_query(client, ROUTER, f"{address}.in-addr.arpa", "PTR").extra["code"] == "NXDOMAIN"
+    finally:
+        router.shell(f"cat > {path} <<'end'\n{given}end\nsystemctl restart dnsmasq")
+
+
+def said(name: str) -> dict[str, str]:
+    """Return the options by which a client says its name: host name (RFC 2132), and FQDN in DNS encoding (RFC 4702)."""
+    encoded = bytes((5, 0, 0, len(name))) + name.encode() + b"\x03lab\x08internal\0"
+    return {"12": name.encode().hex(), "81": encoded.hex()}
+
+
+@pytest.mark.parametrize("given", ["wpad", "ISATAP", "infinite"])
+def test_a_vm_does_not_name_itself(network: Isolated, client: Host, given: str) -> None:
+    """CERT VU#598349: who is called wpad gets the traffic of all; nor may it be so called by the management server."""
+    router, mac, ip = network.router, "02:07:00:00:00:78", "10.7.0.78"
+    answer = router.drop(drops.named(given, 1), drops.vm(given, mac, ip))
+    assert (f"VM {ip}: the name {given} is not in DNS" in answer.stdout) == (given != "infinite")
+    wanted = {"50": bytes((10, 7, 0, 78)).hex(), "54": bytes((10, 7, 0, 1)).hex()}
+    for claimed in ("wpad", "isatap", "localhost", "other"):
+        offers = dhcp(client, "discover", mac=mac, options=said(claimed))
+        assert [found["address"] for found in offers] == [ip]
+        acknowledged = dhcp(client, "request", mac=mac, options=said(claimed) | wanted)
+        assert [found["kind"] for found in acknowledged] == ["ack"]
+        asked = [f"{name}{tail}" for name in (given, claimed) for tail in ("", ".lab.internal")]
+        known = [ip] if given == "infinite" else []
+        assert {name: answers(client, name) for name in asked} == {
+            name: known if name.startswith(given) else [] for name in asked
+        }
+    assert f"{mac} {ip}" in leases(router)
+    router.drop(drops.named(given, 2), drops.vm(given, mac, ip, remove=True))
+
+
+def searched(client: Host) -> list[str]:
+    """Return the search list that a VM is offered (option 119)."""
+    (found,) = dhcp(client, "discover", mac=WEB)
+    data, at, domains = bytes.fromhex(found.get("option_119", "")), 0, []
+    while at < len(data):
+        name, at = read_name(data, at)
+        domains.append(name)
+    return domains
+
+
+def test_a_search_list_is_sent_as_far_as_it_fits_and_the_rest_is_told(network: Isolated, client: Host) -> None:
+    """dnsmasq sends none when it is too long, and says so in its log alone; how much fits it is asked itself."""
+    router = network.router
+    words = dict(word.split("=", 1) for word in (DIRECTORY / "cmdline.txt").read_text(encoding="utf-8").split())
+    domains = [f"{city}.corp.example-{number}.com" for number, city in enumerate(("frankfurt", "amsterdam", "x") * 10)]
+    answer = router.drop(
+        "cmd_line.json", {"type": "cmdline", "cmd_line": {**words, "dnssearchorder": ",".join(domains)}}
+    )
+    sent = searched(client)
+    assert sent == domains[: len(sent)]
+    judged = [
+        router.exec(
+            "dnsmasq", "--test", "--conf-file=/dev/null", f"--dhcp-option=119,{','.join(domains[:n])}", check=False
+        )
+        for n in (len(sent), len(sent) + 1)
+    ]
+    assert [found.returncode == 0 for found in judged] == [True, False]
+    told = f"search list: option 119 holds {len(sent)} of 30 domains, without {domains[len(sent)]}"
+    assert told in answer.stdout
+    assert any(told in line for line in states.record(router, "cmd_line.json")["warnings"])
+    router.drop("cmd_line.json", {"type": "cmdline", "cmd_line": words})
+    assert searched(client) == []
+
+
+def test_dnsmasq_takes_every_line_that_it_is_given(network: Isolated, client: Host) -> None:
+    """The ends of what a drop may say: what it refuses while it rereads a file it only tells its log."""
+    router = network.router
+    names = ("a" * 63, "0x1f", "12h-", "1-2", "11-22-33-44-55-66", "ab12cd34ef56", "IGNORE", "7", "set", "id", "x--y")
+    machines = [(f"{name}z" if name.endswith("-") else name, f"02:07:00:00:04:{n:02x}", f"10.7.0.{120 + n}")
+                for n, name in enumerate(names)]  # fmt: skip
+    lease_times = (0, 1, 2**31 - 1, 2**31, 2**32 - 1)
+    states.change(router, *(drops.vm(*vm, lease_time=lease_times[n % 5]) for n, vm in enumerate(machines)))
+    found = {mac: offer(client, mac) for _name, mac, _ip in machines}
+    assert {mac: each and each["address"] for mac, each in found.items()} == {mac: ip for _name, mac, ip in machines}
+    assert all(answers(client, name) == [ip] for name, _mac, ip in machines)
+    lines = router.facts.journal("--unit", "dnsmasq").splitlines()
+    assert not [line for line in lines if re.search(r"\bbad\b|duplicate|invalid|cannot|too long|error", line, re.I)]
+    states.change(router, *(drops.vm(*vm, remove=True) for vm in machines))
 
 
 def test_it_listens_on_guest_addresses_only(network: Isolated) -> None:

@@ -25,6 +25,7 @@ from tests.lab.probes import (
     tcp_scan,
     udp,
 )
+from tests.scenarios import vpcs
 from tests.scenarios.vpcs import (
     ALL,
     APP,
@@ -241,6 +242,35 @@ def test_each_tier_hands_out_its_own_options(vpc: Vpc, name: str, expected: dict
 
 def test_a_vm_gets_nothing_in_a_tier_that_is_not_its_own(vpc: Vpc) -> None:
     assert dhcp_lease(vpc.hosts["app1"], mac=MAC["web1"]) is None
+
+
+def test_one_mac_in_two_tiers_is_two_vms(vpc: Vpc) -> None:
+    """The server makes such (apache/cloudstack#7633); a NIC that moves has its new entry before its old one goes."""
+    twin = {**vpcs.dhcp_entry("web1"), "mac_address": "02:09:00:00:0a:01"}
+    one = {**twin, "host_name": "one", "ipv4_address": "10.9.1.201"}
+    two = {**twin, "host_name": "two", "ipv4_address": "10.9.2.201", "default_gateway": APP.router}
+
+    def served() -> list[str | None]:
+        """Return what the MAC gets in each tier, what DNS says of its names, and whose password waits."""
+        found = [dhcp_lease(vpc.hosts[name], mac=twin["mac_address"], timeout=0.6) for name in ("web1", "app1")]
+        asked = [dns_query(vpc.hosts["web1"], WEB.router, name).extra["answers"] for name in ("one", "two")]
+        return [each and each["address"] for each in found] + [each[0][3] if each else None for each in asked]
+
+    def passwords() -> set[str]:
+        names = vpc.router.exec("ls", "/var/lib/cloudstack-passwords/waiting").stdout.split()
+        return {name.partition(",")[0] for name in names} & {one["ipv4_address"], two["ipv4_address"]}
+
+    for vm in (one, two):
+        vpc.change("vm_dhcp_entry", vm)
+        body = {"ip_address": vm["ipv4_address"], "password": "of-" + vm["host_name"], "type": "vmpassword"}
+        vpc.change("vm_password", body)
+    assert served() == ["10.9.1.201", "10.9.2.201"] * 2
+    assert passwords() == {"10.9.1.201", "10.9.2.201"}
+    vpc.change("vm_dhcp_entry", {**one, "remove": True})
+    assert served() == [None, "10.9.2.201"] * 2
+    assert passwords() == {"10.9.2.201"}
+    vpc.change("vm_dhcp_entry", {**two, "remove": True})
+    assert served() == [None] * 4
 
 
 @pytest.mark.parametrize(("name", "tier"), [("web1", WEB), ("app1", APP), ("db1", DB)])

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import (
     dhcp,
+    dns,
     metadata,
     rules,
     unbuilt,
@@ -29,7 +30,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     StaticRoute,
     VrrpState,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.settings import settings
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.settings import (
+    given_search_domains,
+    settings,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.waiting import waiting
 
 
@@ -40,12 +44,13 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
     leases = dhcp.leases(bags, found)
     chosen = settings(bags)
     firewall, balancer = rules.firewall(bags), load_balancer(bags)
+    unserved = dns.left_out(given_search_domains(bags), chosen.search_domains, found, (*leases.hosts, *leases.names6))
     return Router(
         settings=chosen,
         state=state,
         devices=found,
         pending=(*pending, *waiting(bags, firewall, balancer)),
-        warnings=(*warnings, *unbuilt.warnings(bags)),
+        warnings=(*warnings, *unserved, *unbuilt.warnings(bags)),
         nics=tuple(sorted(nics, key=lambda nic: nic.name)),
         firewall=firewall,
         egress=rules.egress(bags),

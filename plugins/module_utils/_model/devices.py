@@ -118,7 +118,7 @@ def _device(name: str, records: list[_Record], tier: Mapping[str, Any], main: fr
         network_id=int(tier.get("network_id") or 0),
         source_nat=any(values.flag(record.data.get("source_nat")) for record in records),
         dns=tuple(server for server in values.words(tier.get("dns")) if values.address(server)),
-        domain=values.text(tier.get("domain_name")),
+        domain=values.domain(tier.get("domain_name")),
         is_gateway=bool(tier.get("is_vr_guest_gateway", True)),
     )
 

@@ -130,13 +130,24 @@ def _acl_protocol(item: Record) -> str | None:
 
 
 def forwards(bags: Mapping[str, Any]) -> tuple[Forward, ...]:
-    """Return the port forwards that are in force, in the order of address, protocol and port."""
-    alike: dict[tuple[Any, ...], list[Forward]] = {}
+    """Return the port forwards that are in force, in the order of address, protocol and port.
+
+    Databags have those of the same ports one after the other.
+    """
+    alike: list[list[Forward]] = []
+    last = None
     for record in _nat_records(bags):
         forward = _forward(record) if record["type"] == "forward" else None
-        if forward is not None:
-            alike.setdefault((forward.public_ip, forward.protocol, forward.public_ports), []).append(forward)
-    return tuple(sorted((forward for found in alike.values() for forward in _in_force(found)), key=_forward_key))
+        if forward is None:
+            continue
+        match = (record["public_ip"], record.get("protocol"), record.get("public_ports"))
+        if match == last:
+            alike[-1].append(forward)
+        else:
+            alike.append([forward])
+            last = match
+    found = (forward for same in alike for forward in (same if len(same) == 1 else _in_force(same)))
+    return tuple(sorted(found, key=_forward_key))
 
 
 def _in_force(alike: list[Forward]) -> list[Forward]:
@@ -144,7 +155,7 @@ def _in_force(alike: list[Forward]) -> list[Forward]:
 
     One for every source contends with its like only: those with sources are asked before it.
     """
-    if len(alike) == 1 or not contend([tuple(map(IPv4Network, forward.sources)) for forward in alike]):
+    if not contend([tuple(map(IPv4Network, forward.sources)) for forward in alike]):
         return alike
     found: dict[bool, list[Forward]] = {True: [], False: []}
     taken: list[IPv4Network] = []

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import redundancy, values
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.dns import search_list
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Kind, Settings
 
 
@@ -20,13 +21,13 @@ def settings(bags: Mapping[str, Any]) -> Settings:
     return Settings(
         name=values.text(config.get("name")) or "router",
         kind=kind,
-        domain=values.text(config.get("domain")) or "cloudnine.internal",
+        domain=values.domain(config.get("domain")) or "cloudnine.internal",
         gateway=values.address(config.get("gateway")),
         resolvers=_resolvers(config),
         external_dns=values.flag(config.get("useextdns")),
         expose_dns=values.flag(config.get("exposedns")),
         router_resolver_only=values.flag(config.get("userouteripresolver")),
-        search_domains=values.words(config.get("dnssearchorder")),
+        search_domains=search_list(given_search_domains(bags)),
         vpc_cidr=next(map(values.network, values.words(config.get("vpccidr"))), None),
         routed=values.flag(config.get("is_routed")),
         public_network=values.text(config.get("has_public_network")) != "false",
@@ -43,6 +44,12 @@ def settings(bags: Mapping[str, Any]) -> Settings:
         advert_interval=redundancy.advert_interval(config),
         vrrp_id=redundancy.vrrp_id(config),
     )
+
+
+def given_search_domains(bags: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the search list of the boot arguments, whether or not all of it can be sent."""
+    words = values.words(bags.get("cmdline", {}).get("config", {}).get("dnssearchorder"))
+    return tuple(dict.fromkeys(word.rstrip(".") for word in words))
 
 
 def main_addresses(bags: Mapping[str, Any]) -> frozenset[IPv4Address]:

@@ -24,6 +24,12 @@ def text(value: Any) -> str | None:
     return None if stripped in NO_VALUE else stripped
 
 
+def domain(value: Any) -> str | None:
+    """Return a domain without the dot that ends an absolute one, None where the text means nothing."""
+    found = text(value)
+    return None if found is None else found.rstrip(".")
+
+
 def flag(value: Any) -> bool:
     """Return True for true, "true", "1" and "yes" in any case."""
     return str(value).strip().lower() in ("true", "1", "yes")

@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.dns import MAX_SERVERS, RESERVED
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Device,
     DhcpHost,
@@ -35,6 +36,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 
 DIRECTORY = "/etc/dnsmasq.cloudstack"
 HOSTS = f"{DIRECTORY}/hosts"
+SERVERS = "/etc/dnsmasq.servers"
+"""The operator's, written by the role: who is asked for the reverse names of private networks, if anybody."""
 LEASE_DIRECTORY = "/var/lib/misc"
 TIER = "tier_"
 """What the names of tiers' servers begin with; D-Bus allows neither hyphens nor a digit first in what it is part of."""
@@ -167,19 +170,30 @@ def wanted(router: Router, server: Server, render: Callable[..., str]) -> Wanted
         secondary=sorted(h.mac for h in router.hosts if h.device in mine and not h.default_nic),
         dns=not router.settings.external_dns,
         domains=_domains(router, guests),
+        reverse=_reverse(router, guests),
+        servers=SERVERS,
         default_domain=_domain(router, guests[0]) if server.name else router.settings.domain,
         resolvers=_forwarders(router, guests),
         files={"hosts": HOSTS, "dhcp_hosts": leases, "dhcp_options": options, "leases": server.lease_file},
     )
     check = ("dnsmasq", "--test", "--conf-file={}")
+    sent = [*WITHHELD, *_option_lines(router, guests)]
     return Wanted(
         files=(
             File(leases, _lines(_dhcp_host(h) for h in router.hosts if h.device in mine), effect=Effect.RELOAD),
-            File(options, _lines([*WITHHELD, *_option_lines(router, guests)]), effect=Effect.RELOAD),
+            File(options, _lines(sent), effect=Effect.RELOAD, checker=_check_options(sent)),
             File(server.config, config, effect=Effect.RESTART, checker=check),
         ),
         units=(Unit(server.unit, running=bool(guests) and router.active, reload=server.reread),),
     )
+
+
+def _check_options(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return the check of an options file, which `--test` does not read: its lines, each as an argument.
+
+    What dnsmasq refuses while it rereads the file it only tells its log.
+    """
+    return ("dnsmasq", "--test", "--conf-file=/dev/null", *(f"--dhcp-option={line}" for line in lines))
 
 
 def removed(router: Router, wanted_paths: Iterable[str], present: Iterable[str]) -> list[Step]:
@@ -264,14 +278,15 @@ def _resolvers(router: Router, device: Device, network: IPv4Network) -> tuple[st
     """Return the DNS servers of a subnet: the router first, then the given ones (F10), each once."""
     given = device.dns or router.settings.resolvers
     if router.settings.external_dns:
-        return given
+        return given[:MAX_SERVERS]
     own = str(_own_address(router, device, network))
-    return (own,) if router.settings.router_resolver_only else tuple(dict.fromkeys((own, *given)))
+    every = (own,) if router.settings.router_resolver_only else tuple(dict.fromkeys((own, *given)))
+    return every[:MAX_SERVERS]
 
 
 def _dhcp_host(host: DhcpHost) -> str:
     lease = "infinite" if host.lease_time == 0 else str(max(host.lease_time, 120))
-    name = "" if NO_NAME.fullmatch(host.name) else host.name
+    name = "" if NO_NAME.fullmatch(host.name) or host.name.lower() in RESERVED else host.name
     return ",".join(part for part in (host.mac, str(host.ip), name, lease) if part)
 
 
@@ -290,7 +305,7 @@ def _names(router: Router, guests: tuple[Device, ...]) -> list[str]:
     named: tuple[DhcpHost | HostName6, ...] = (*router.hosts, *router.names6)
     served = [host for host in named if host.device in domains]
     # A VM that is called like the router would be sent the passwords and data of others.
-    taken = {"", DATA_SERVER, router.settings.name.lower()}
+    taken = {"", DATA_SERVER, router.settings.name.lower(), *RESERVED}
     lines += [f"{h.ip} {h.name} {h.name}.{domains[h.device]}" for h in served if h.name.lower() not in taken]
     return lines
 
@@ -302,6 +317,17 @@ def _domain(router: Router, device: Device) -> str:
 def _domains(router: Router, guests: Iterable[Device]) -> list[str]:
     """Return the domains that are answered for here and not asked about elsewhere."""
     return list(dict.fromkeys([*(_domain(router, device) for device in guests), router.settings.domain]))
+
+
+def _reverse(router: Router, guests: Iterable[Device]) -> list[str]:
+    """Return the networks whose reverse names are answered for here: nobody else can know them.
+
+    All of a VPC, so that a tier's server need not be restarted when another tier comes.
+    """
+    own = [network for device in guests for network in device.networks]
+    if router.settings.vpc_cidr:
+        own.append(router.settings.vpc_cidr)
+    return [str(network) for network in collapse_addresses(own)]
 
 
 def _forwarders(router: Router, guests: Iterable[Device]) -> tuple[str, ...]:

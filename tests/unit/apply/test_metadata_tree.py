@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,23 @@ def test_publish_again_touches_nothing(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     assert converge(tmp_path, vm(), vm(B)) == 0
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/loop-control"), reason="no file systems in files here")
+def test_publish_on_a_file_system_whose_times_end_in_2038(tmp_path: Path) -> None:
+    """ext4 with inodes of 128 bytes, as machines have that were made long ago; it also counts in whole seconds."""
+    image, root = tmp_path / "image", tmp_path / "root"
+    root.mkdir()
+    image.write_bytes(bytes(4 << 20))
+    subprocess.run(["mkfs.ext4", "-q", "-I", "128", image], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", image, root], check=True)
+    try:
+        (root / "lost+found").rmdir()
+        machines = [vm(f"10.1.1.{n}", str(n)) for n in range(1, 41)]
+        assert converge(root, *machines) == 40
+        assert converge(root, *machines) == 0, "what was written is what is wanted"
+    finally:
+        subprocess.run(["umount", root], check=True)
 
 
 def test_publish_changes_the_one_vm_that_changed(tmp_path: Path) -> None:

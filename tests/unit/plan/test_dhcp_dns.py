@@ -188,6 +188,46 @@ def test_wanted_gives_no_vm_a_name_of_the_router(name: str) -> None:
     assert not [line for line in lines(isolated(hosts=(host("10.1.1.11", name),)), HOSTS) if "10.1.1.11" in line]
 
 
+@pytest.mark.parametrize("name", ["wpad", "WPAD", "isatap", "localhost"])
+def test_wanted_gives_no_vm_a_name_that_clients_trust(name: str) -> None:
+    """All of a network would ask it for a proxy (CERT VU#598349): neither as a name of its own nor with its lease."""
+    router = isolated(hosts=(host("10.1.1.11", name),))
+    assert not [line for line in lines(router, HOSTS) if "10.1.1.11" in line]
+    assert lines(router, LEASES_OF) == ["02:01:00:00:00:0b,10.1.1.11,infinite"]
+    assert "dhcp-ignore-names" in lines(router, CONFIG), "and it cannot give itself one"
+
+
+def test_wanted_answers_the_reverse_names_of_its_own_networks() -> None:
+    """And of a whole VPC: a tier's server is not restarted when another tier comes."""
+
+    def reverse(router: Router, tier: str = "") -> list[str]:
+        return [line.partition("=")[2] for line in lines(router, CONFIG, tier) if line.startswith("rev-server=")]
+
+    assert reverse(isolated()) == ["10.1.1.0/24"]
+    assert reverse(isolated(device("eth0", Role.GUEST, "203.0.113.5/26", "10.1.5.1/24"))) == [
+        "10.1.5.0/24",
+        "203.0.113.0/26",
+    ]
+    assert reverse(vpc(), "tier_10_2_1_0") == ["10.2.0.0/16"]
+    assert reverse(with_settings(vpc(), vpc_cidr=None), "tier_10_2_2_0") == ["10.2.2.0/24"]
+    assert {"bogus-priv", "servers-file=/etc/dnsmasq.servers"} <= set(lines(isolated(), CONFIG))
+
+
+def test_wanted_lets_dnsmasq_judge_the_options_which_it_does_not_test_by_itself() -> None:
+    options = next(file for path, file in planned(isolated()).items() if path.endswith(OPTIONS))
+    assert options.checker[:3] == ("dnsmasq", "--test", "--conf-file=/dev/null")
+    assert [word.removeprefix("--dhcp-option=") for word in options.checker[3:]] == lines(isolated(), OPTIONS)
+
+
+def test_wanted_sends_no_more_resolvers_than_an_option_holds() -> None:
+    many = tuple(f"203.0.113.{n}" for n in range(100))
+    for settings in ({"resolvers": many}, {"resolvers": many, "external_dns": True}):
+        (sent,) = options(with_settings(isolated(), **settings), "dns-server")
+        assert sent.count(",") == 63
+    asked = lines(with_settings(isolated(), resolvers=many), CONFIG)
+    assert len([line for line in asked if line.startswith("server=")]) == 100
+
+
 def test_wanted_names_a_metadata_server_in_every_network() -> None:
     """Each network finds it at its own address, also after 100 VMs (F12)."""
     vms = tuple(host(f"10.2.1.{n}", f"vm{n}", device="eth2") for n in range(11, 111))

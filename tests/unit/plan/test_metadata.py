@@ -56,6 +56,17 @@ def test_files_keeps_text_beyond_ascii() -> None:
     assert files([["metadata", "name", "Zürich €"]])["name"] == "Zürich €".encode()
 
 
+def test_stamp_is_a_time_that_every_file_system_has() -> None:
+    """ext4 with inodes of 128 bytes and XFS without bigtime end in 2038; some count in twos of seconds."""
+    stamps = [
+        vm.stamp
+        for vm in vms({f"10.1.{n >> 8}.{n & 255}": [["metadata", "vm-id", f"{n}"]] for n in range(500)}).values()
+    ]
+    assert max(stamps) < 2**31
+    assert all(stamp % 2 == 0 for stamp in stamps)
+    assert len(set(stamps)) == len(stamps)
+
+
 @given(st.binary(max_size=200), st.booleans(), st.booleans(), st.integers(0, 80))
 def test_decode_reads_what_any_encoder_writes(data: bytes, urlsafe: bool, padded: bool, width: int) -> None:
     text = (base64.urlsafe_b64encode if urlsafe else base64.b64encode)(data).decode()
