@@ -18,7 +18,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import Certificate
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy_guard import CERTIFICATES
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import CONFIG, UNIT
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import HaproxyService
 

@@ -22,6 +22,8 @@ _NEEDS_HTTP = ("cookie", "appsession")
 _PLACEHOLDER = "vmops"
 _LENIENT = "no strict-limits"
 _PEERS, _PEER = "cloudstack", "127.0.0.1:10389"
+CERTIFICATES = "/etc/cloudstack/ssl"
+"""The directory that the server's `bind` lines name; the load balancer is its only owner."""
 _SET_COOKIES = range(1, 5)
 """How many Set-Cookie headers of one answer are searched for a cookie that is known by the start of its name."""
 

@@ -17,8 +17,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import flow_patterns, load_balancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import Change, Flow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, LiveFile
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import Bind
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy_guard import CERTIFICATES
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES, Bind
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import CONFIG, Socket
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Wanted
 from tests.golden.cases import renderer

@@ -16,7 +16,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.l
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import haproxy as config
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy_guard import CERTIFICATES
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import RemoveFile, Step
 
 
