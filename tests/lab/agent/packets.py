@@ -178,9 +178,9 @@ async def send_marked(frames: list[list[Any]], nic: str = "eth0") -> dict[str, A
     """
     ours = mac_of(nic)
     with contextlib.closing(open_link(ETH_P_ALL, nic)) as opened:
-        for sent, (mac, source, destination, port, number) in enumerate(frames):
+        for mac, source, destination, port, number in frames:
             ends = socket.inet_aton(source) + socket.inet_aton(destination)
-            packet = _syn(ends, 20000 + sent % 40000, port, MARK + number.encode())
+            packet = _syn(ends, 20000 + int(number) % 40000, port, MARK + number.encode())
             opened.send(bytes.fromhex(mac.replace(":", "")) + ours + b"\x08\x00" + packet)
             await asyncio.sleep(0.0005)
     return {"sent": len(frames)}
