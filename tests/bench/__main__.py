@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.bench import data_plane, drops, loads, plot, vpc, wiring
+from tests.bench import connections, data_plane, drops, loads, plot, vpc, wiring
 from tests.bench.measuring import (
     HEADER,
     Figure,
@@ -174,6 +174,7 @@ def main() -> None:
         for title, series in points.items():
             panels.setdefault(title, {})[way] = series
     notes += loads.main()
+    notes += connections.main()
     plot.draw(panels)
     plot.write(sections, notes)
     print("\n" + "\n".join(notes) + f"\n\nwritten: {plot.TABLES} and {plot.PLOT}")
