@@ -15,9 +15,8 @@ import hmac
 import json
 import os
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 GROUP, PORT = "225.0.0.50", 3781
@@ -73,21 +72,11 @@ def is_here(address: str, table: str = "/proc/net/fib_trie") -> bool:
     return False
 
 
-def _join(door: socket.socket, address: str) -> None:
-    group = socket.inet_aton(GROUP) + socket.inet_aton(address)
-    door.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
-
-
 class Pair(asyncio.DatagramProtocol):
-    """The link to the other router; `hear` is given news of an address that may be true.
+    """The link to the other router; `hear` is given news of an address that may be true."""
 
-    `wires` are our addresses on the NICs that the link is relayed over. Nothing comes from there directly, but only
-    where the group has a member do switches send what is for it, the connection states too (RFC 4541).
-    """
-
-    def __init__(self, own: str, hear: Callable[[dict[str, str]], None], wires: Iterable[str] = ()) -> None:
-        self._own, self._hear, self._wires = own, hear, tuple(wires)
-        self._members: list[socket.socket] = []
+    def __init__(self, own: str, hear: Callable[[dict[str, str]], None]) -> None:
+        self._own, self._hear = own, hear
         self._tokens, self._filled = CHECKS_PER_SECOND, time.monotonic()
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -96,18 +85,10 @@ class Pair(asyncio.DatagramProtocol):
         door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         own = socket.inet_aton(self._own)
-        _join(door, self._own)
+        door.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + own)
         door.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, own)
         door.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
         door.bind((GROUP, PORT))
-        for wire in self._wires:
-            # One each: a socket may be a member of 20 groups and no more (ip-sysctl, igmp_max_memberships).
-            self._members.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            try:
-                _join(self._members[-1], wire)
-            except OSError as error:
-                # A tier whose NIC is gone, or not there yet, must not take passwords from the others.
-                print(f"{wire}: not a member of {GROUP}: {error}", file=sys.stderr, flush=True)
         loop = asyncio.get_running_loop()
         self._transport, _protocol = await loop.create_datagram_endpoint(lambda: self, sock=door)
 
@@ -115,8 +96,6 @@ class Pair(asyncio.DatagramProtocol):
         """Leave the group."""
         if self._transport is not None:
             self._transport.close()
-        for member in self._members:
-            member.close()
 
     def tell(self, news: dict[str, str]) -> None:
         """Send the news; a link that is down makes it wait for the next time."""

@@ -76,10 +76,9 @@ class Facts:
         return self.router.exec("sysctl", "--values", name).stdout.strip()
 
     def unit(self, name: str) -> dict[str, str]:
-        """Return the state of a unit: ActiveState, SubState, MainPID, NRestarts, UnitFileState, Result."""
-        wanted = (
-            "--property=ActiveState,SubState,MainPID,NRestarts,UnitFileState,Result,ExecMainStartTimestampMonotonic"
-        )
+        """Return the state of a unit: ActiveState, SubState, MainPID, NRestarts, UnitFileState, Result, StatusText."""
+        names = "ActiveState,SubState,MainPID,NRestarts,UnitFileState,Result,StatusText"
+        wanted = f"--property={names},ExecMainStartTimestampMonotonic"
         lines = self.router.exec("systemctl", "show", wanted, name).stdout.splitlines()
         return dict(line.split("=", 1) for line in lines)
 

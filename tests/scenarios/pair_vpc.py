@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 from tests.lab.lab import Lab
 from tests.lab.router import Router
+from tests.scenarios import pair
 from tests.scenarios.networks import INTERNET, PublicSubnet, gateway
 from tests.scenarios.pair import FIRST, Pair
 
 PUBLIC = PublicSubnet("eth1", "1e:00:2d:00:00:32", "192.0.2.1/24")
 SOURCE_NAT = "192.0.2.50"
 PRIVATE = PublicSubnet("eth5", "02:00:55:00:00:05", "172.20.0.1/24")
+PASSWORD = str(int(hashlib.sha512(b"a VPC").hexdigest(), 16))
+"""What the management server makes of the VPC's name: a decimal number."""
 OWN = {"r1": 84, "r2": 85, "r3": 86}
 TIERS = {1: "eth2", 2: "eth3", 3: "eth4"}
 """Number of a tier to the NIC it is plugged as; tier 3 comes last and has the lowest network id."""
@@ -27,7 +31,8 @@ def cmdline(name: str) -> str:
     return (
         f"vpccidr=10.2.0.0/16 domain=lab.internal publicMtu=1500 dns1=203.0.113.10 template=domP name=r-20{number}-VM"
         f" eth0ip=169.254.4.20{number} eth0mask=255.255.0.0 redundant_router=1 advert_int=1 router_id=7"
-        f" redundant_state={'PRIMARY' if number == '1' else 'BACKUP'} has_public_network=true type=vpcrouter"
+        f" router_password={PASSWORD} redundant_state={'PRIMARY' if number == '1' else 'BACKUP'}"
+        " has_public_network=true type=vpcrouter"
         f" vpc_firewall_enabled=false disable_rp_filter=true logrotatefrequency=*:00:00 source_nat_ip={SOURCE_NAT}"
     )
 
@@ -89,6 +94,11 @@ def acl_drop(name: str, tier: int) -> dict[str, Any]:
         "egress_rules": everything,
         "type": "networkacl",
     }
+
+
+def dhcp_entry(name: str, ip: str, mac_: str) -> dict[str, Any]:
+    """Return the drop of a VM's lease in a tier."""
+    return pair.dhcp_entry(name, ip, mac_) | {"default_gateway": f"{ip.rpartition('.')[0]}.1"}
 
 
 def addresses() -> Iterator[tuple[str, dict[str, Any]]]:

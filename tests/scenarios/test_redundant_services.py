@@ -7,20 +7,31 @@ At the end its routers are upgraded and replaced.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.lab.host import Host
-from tests.lab.probes import arp_probe, ask_all, dhcp, dhcp_lease, dns_query, tcp
+from tests.lab.probes import arp_probe, ask_all, dhcp, dhcp_lease, dns_query, tcp, tcp_scan
 from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios import pair as pairs
 from tests.scenarios import spoofing
 from tests.scenarios.drops import named
+from tests.scenarios.hostile import (
+    SECONDS,
+    Identity,
+    connection_tracker,
+    flooding,
+    frames,
+    roles_of,
+    smuggled,
+)
 from tests.scenarios.networks import INTERNET
-from tests.scenarios.pair import GATEWAY, OWN, SERVED, STATIC, VMS, Pair, status
+from tests.scenarios.pair import FAR, GATEWAY, OWN, SERVED, SOURCE_NAT, STATIC, VMS, Pair, status, vm_mac
 from tests.scenarios.pair_failures import hand_over
 from tests.scenarios.pair_traffic import traffic
 from tests.scenarios.pair_upgrade import upgrade
@@ -29,6 +40,8 @@ from tests.scenarios.spoofing import NOBODYS, Place
 
 WAITING = "/var/lib/cloudstack-passwords/waiting"
 VM = "web"
+UNKNOWN = "10.1.1.200"
+"""An address of the network that no VM of it has, as far as the routers know."""
 CONNECTIONS = 60
 
 
@@ -166,6 +179,53 @@ def test_a_router_that_was_down_hears_of_it_later(pair: Pair) -> None:
     pair.backup.exec("systemctl", "start", "cloudstack-passwords")
     pair.primary.exec("systemctl", "restart", "cloudstack-passwords")
     wait_for(lambda: waits(pair) == [], 5, "the news told again")
+
+
+def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
+    """Whatever it says, and as whom, while the primary loses its power: nothing but the failover that was due."""
+    pair.settle()
+    old, new, db = pair.primary, pair.backup, pair.vms["db"]
+    wait_for(lambda: all(map(knows_its_peer, pair.routers.values())), 10, "each router knows the other one")
+    stranger = pair.lab.host("stranger", "guest", f"{UNKNOWN}/24")
+    mac, unknown = vm_mac("db"), pair.lab.mac("stranger")
+    identities = [Identity(mac, VMS["db"]), Identity(mac, UNKNOWN), Identity(unknown, VMS["db"])]
+    identities += [Identity(mac, OWN[old.name]), Identity(unknown, UNKNOWN), Identity(unknown, OWN[old.name])]
+    conf = old.exec("cat", "/etc/keepalived/keepalived.conf").stdout
+    number = int(re.findall(r"virtual_router_id (\d+)", conf)[0])
+    moving = [GATEWAY, *OWN.values(), SOURCE_NAT, STATIC, FAR]
+    contents = [frame for who in identities for frame in frames(who, number, GATEWAY, moving)]
+    ports = [22, 80, 2222, 3780, 3922, 8080]
+    before = tcp_scan(pair.internet, SOURCE_NAT, ports)
+    with (
+        roles_of(pair) as roles,
+        connection_tracker(pair, db, VMS["db"]),
+        connection_tracker(pair, stranger, UNKNOWN),
+        flooding(db, contents),
+        flooding(stranger, contents),
+    ):
+        time.sleep(SECONDS / 4)
+        assert smuggled(old) == smuggled(new) == []
+        old.power_off()
+        wait_for(lambda: status(new) == "PRIMARY", pair.bound + 5, "the failover that is due")
+        time.sleep(SECONDS / 4)
+        old.start()
+        old.wait_boot()
+        pair.settle()
+        time.sleep(SECONDS / 2)
+        new.exec("/opt/cloud/bin/vr-transition", "again")
+        assert [smuggled(router) for router in pair.routers.values()] == [[], []]
+    assert roles.both == []
+    assert roles.seen == {old.name: ["PRIMARY", "BACKUP"], new.name: ["BACKUP", "PRIMARY"]}
+    assert tcp_scan(pair.internet, SOURCE_NAT, ports) == before
+    assert "speaks like one" in new.read(pairs.LOG)
+    stranger.ip("link", "set", "eth0", "down")
+    for host in pair.vms.values():
+        host.ip("neigh", "flush", "all")
+
+
+def knows_its_peer(router: Router) -> bool:
+    """Tell whether a router would know the other one again."""
+    return router.exists("/var/lib/cloudstack/redundancy/former.nft")
 
 
 def test_an_upgrade_is_no_election(pair: Pair) -> None:

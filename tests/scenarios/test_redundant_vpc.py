@@ -12,20 +12,32 @@ from typing import Any
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.probes import PingStream, TcpStream, icmp_ping
+from tests.lab.probes import PingStream, TcpStream, icmp_ping, tcp_scan
 from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios import pair_vpc, spoofing, states
+from tests.scenarios.hostile import (
+    SECONDS,
+    Identity,
+    connection_tracker,
+    flooding,
+    frames,
+    roles_of,
+    smuggled,
+)
 from tests.scenarios.networks import INTERNET
 from tests.scenarios.pair import SERVED, Pair, is_up, known, started, status, transitions
 from tests.scenarios.pair_failures import cut
 from tests.scenarios.pair_upgrade import upgrade
-from tests.scenarios.pair_vpc import IDS, OWN, TIERS, mac, tier_drop, tier_drops
+from tests.scenarios.pair_vpc import IDS, OWN, TIERS, dhcp_entry, mac, tier_drop, tier_drops
 from tests.scenarios.spoofing import NOBODYS, Place
 
 pytestmark = pytest.mark.timed
 
-DAEMONS = ("keepalived", "conntrackd", "cloudstack-redundancy")
+DAEMONS = ("keepalived", "conntrackd", "cloudstack-redundancy", "cloudstack-pair-relay")
+
+UNKNOWN = "10.2.1.200"
+"""An address of a tier that no VM of it has, as far as the routers know."""
 
 
 def send(router: Router, drop: str, body: dict[str, Any]) -> None:
@@ -94,8 +106,8 @@ def test_first_tier_makes_one_primary(pair: Pair) -> None:
 
 
 def is_member(router: Router, nic: str) -> bool:
-    """Tell whether IGMP says on a NIC that connection states are wanted there."""
-    return "inet  225.0.0.50" in router.exec("ip", "maddress", "show", "dev", nic).stdout
+    """Tell whether IGMP says on a NIC that what the routers of a pair say is wanted there."""
+    return "inet  224.0.0.18" in router.exec("ip", "maddress", "show", "dev", nic).stdout
 
 
 def test_further_tier_costs_no_election_and_no_packet(pair: Pair) -> None:
@@ -153,7 +165,8 @@ def test_a_tier_below_all_others_comes_and_goes_unnoticed(pair: Pair) -> None:
 
 def is_heard(router: Router) -> bool:
     """Tell whether a router hears the other one on its lowest tier, and so needs no other tier to be heard."""
-    return "expires" in router.exec("nft", "list", "set", "ip", "cloudstack_relay", "heard").stdout
+    status = router.facts.unit("cloudstack-pair-relay.service")["StatusText"]
+    return status.startswith("the other router is heard by ")
 
 
 def test_both_routers_are_alike_but_for_their_own_addresses(pair: Pair) -> None:
@@ -178,6 +191,58 @@ def test_a_tier_that_lost_its_cable_is_a_reason_to_give_way(pair: Pair) -> None:
         pair.settle()
     assert stream.longest_gap < pair.interval, "it gave way, which takes no election"
     assert pair.primary is new
+
+
+def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
+    """Whatever it says, says again, and as whom, while the primary's elector is killed."""
+    pair.settle()
+    old, new, vm = pair.primary, pair.backup, pair.vms["vm1"]
+    stranger = pair.lab.host("stranger", "tier1", f"{UNKNOWN}/24")
+    for router in pair.routers.values():
+        router.drop("vm_dhcp_entry.json.vm1", dhcp_entry("vm1", "10.2.1.11", pair.lab.mac("vm1")))
+    recorded = vm.probe.call("record", seconds=1.0, port=3782)["frames"]
+    assert len(recorded) >= 6
+    mac, unknown = pair.lab.mac("vm1"), pair.lab.mac("stranger")
+    peers = [f"10.2.1.{OWN[old.name]}", f"240.0.0.20{old.name[1]}", f"240.0.0.20{new.name[1]}", "240.0.0.99"]
+    identities = [Identity(mac, "10.2.1.11"), Identity(mac, UNKNOWN), Identity(unknown, "10.2.1.11")]
+    identities += [Identity(unknown, ip) for ip in (UNKNOWN, *peers)]
+    moving = ["10.2.1.1", *(f"10.2.1.{number}" for number in OWN.values()), *peers[1:], pair_vpc.SOURCE_NAT]
+    contents = [frame for who in identities for frame in (*frames(who, 7, "240.0.0.0", moving), *recorded)]
+    ports = [22, 80, 3780, 3922, 8080]
+    before = tcp_scan(pair.internet, pair_vpc.SOURCE_NAT, ports)
+    with (
+        roles_of(pair) as roles,
+        connection_tracker(pair, vm, "10.2.1.11"),
+        connection_tracker(pair, stranger, UNKNOWN),
+        flooding(vm, contents),
+        flooding(stranger, contents),
+    ):
+        time.sleep(SECONDS / 4)
+        assert smuggled(old) == smuggled(new) == []
+        old.exec("pkill", "-KILL", "keepalived")
+        wait_for(lambda: status(new) == "PRIMARY", pair.bound + 5, "the failover that is due")
+        time.sleep(SECONDS / 2)
+        new.exec("/opt/cloud/bin/vr-transition", "again")
+        assert smuggled(old) == smuggled(new) == []
+    assert roles.both == []
+    assert roles.seen == {old.name: ["PRIMARY", "BACKUP"], new.name: ["BACKUP", "PRIMARY"]}
+    assert tcp_scan(pair.internet, pair_vpc.SOURCE_NAT, ports) == before
+    stranger.ip("link", "set", "eth0", "down")
+    vm.ip("neigh", "flush", "all")
+    pair.settle()
+
+
+def test_a_relay_that_is_killed_is_back_before_it_is_missed(pair: Pair) -> None:
+    pair.settle()
+    before = [transitions(router) for router in pair.routers.values()]
+    pids = [started(router, "cloudstack-pair-relay") for router in pair.routers.values()]
+    for _number in range(3):
+        for router in pair.routers.values():
+            router.exec("systemctl", "kill", "--signal=KILL", "cloudstack-pair-relay")
+            time.sleep(pair.interval)
+    wait_for(lambda: all(map(is_heard, pair.routers.values())), 5, "both heard again")
+    assert [transitions(router) for router in pair.routers.values()] == before
+    assert not set(pids) & {started(router, "cloudstack-pair-relay") for router in pair.routers.values()}
 
 
 def test_an_upgrade_is_no_election(pair: Pair) -> None:

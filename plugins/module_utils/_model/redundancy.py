@@ -15,7 +15,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model i
 SHORTEST, LONGEST = 0.01, 40.95
 """VRRP version 3 carries the interval in 12 bits of hundredths of a second (RFC 5798, section 5.2.7)."""
 RELAYED = "pair0"
-"""The link of a VPC's pair; vr-pair-link relays it over the tiers, so that no tier that comes or goes can move it."""
+"""The link of a VPC's pair; vr-pair-relay carries it over the tiers, so that no tier that comes or goes can move it."""
 SPOKEN_FOR = IPv4Address("240.0.0.0")
 """What a VPC's pair advertises: always the same, in the range that nobody uses (RFC 1112, section 4)."""
 

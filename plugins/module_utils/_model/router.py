@@ -268,6 +268,7 @@ class Settings:
     management_gateway: IPv4Address | None = None
     ssh_keys: tuple[str, ...] = ()
     root_password: str | None = field(default=None, repr=False)
+    pair_password: str | None = field(default=None, repr=False)
     logrotate_calendar: str | None = None
     source_nat_ip: IPv4Address | None = None
     guest_gateway: IPv4Address | None = None

@@ -38,6 +38,7 @@ def settings(bags: Mapping[str, Any]) -> Settings:
         management_gateway=values.address(config.get("localgw")),
         ssh_keys=_keys(config.get("authorized_key")),
         root_password=values.text(config.get("vmpassword")),
+        pair_password=values.text(config.get("router_password")),
         logrotate_calendar=values.text(config.get("logrotatefrequency")),
         source_nat_ip=values.address(config.get("source_nat_ip")),
         guest_gateway=values.address(config.get("guestgw")),

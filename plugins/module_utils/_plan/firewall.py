@@ -20,7 +20,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer, nat, sources
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
+    load_balancer,
+    nat,
+    pair_filter,
+    sources,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
     Chain,
     NamedSet,
@@ -43,6 +48,7 @@ class Ruleset:
 
     sets: tuple[NamedSet, ...]
     chains: tuple[Chain, ...]
+    pair_rules: tuple[str, ...]
     destination_rules: tuple[str, ...]
     counters: tuple[str, ...]
     usage_rules: dict[str, tuple[str, ...]]
@@ -75,6 +81,7 @@ def ruleset(router: Router, ftp: bool = True) -> Ruleset:
             *pool.sets,
         ),
         chains=(*source_chains, *address_chains, *policy_chains),
+        pair_rules=pair_filter.rules(router),
         destination_rules=translation.destination_rules,
         counters=counters,
         usage_rules=usage_rules,
@@ -100,18 +107,12 @@ def _nics(router: Router) -> tuple[NamedSet, ...]:
         _names("public_nics", router.by_role(Role.PUBLIC)),
         _names("guest_nics", guests),
         _names("control_nics", router.by_role(Role.CONTROL)),
-        NamedSet("vrrp_nics", "ifname", _pair_links(router)),
+        *pair_filter.sets(router),
         table("nic_mark", "ifname", "mark", {d.name: str(d.table) for d in marked}),
         NamedSet("guest_members", "ifname . ipv4_addr", tuple(members), interval=True),
         NamedSet("guest_addresses", "ipv4_addr", tuple(sorted(served))),
         NamedSet("dns_sources", "ifname", tuple(d.name for d in guests) if router.settings.expose_dns else ()),
     )
-
-
-def _pair_links(router: Router) -> tuple[str, ...]:
-    """Return where the other router of a pair may be heard: on the link of the pair, and the NICs that carry it."""
-    link = router.pair_link
-    return () if link is None else tuple(dict.fromkeys([link.name, *(device.name for device in link.wires)]))
 
 
 def _virtual(router: Router) -> set[str]:

@@ -73,13 +73,8 @@ def wanted(router: Router) -> Wanted:
 
 
 def _place(router: Router, ip: str) -> str:
-    """Return a line of the list: an address to listen on, and whether VRRP moves it or its NIC carries the link."""
-    if any(str(virtual.interface.ip) == ip for virtual in router.virtual_addresses):
-        return f"{ip} shared"
-    link = router.pair_link
-    if link is not None and link.relayed and any(str(device.addresses[0].ip) == ip for device in link.wires):
-        return f"{ip} wire"
-    return ip
+    """Return a line of the list: an address to listen on, and whether VRRP moves it."""
+    return f"{ip} shared" if any(str(virtual.interface.ip) == ip for virtual in router.virtual_addresses) else ip
 
 
 def sockets(router: Router) -> frozenset[tuple[str, int]]:

@@ -7,6 +7,7 @@ A transition starts no interpreter and decides nothing: /opt/cloud/bin/vr-transi
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -38,8 +39,9 @@ PEERS = f"{DIRECTORY}/peers.nft"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 CONNTRACKD = "/etc/conntrackd/conntrackd.conf"
 RELAY = f"{DIRECTORY}/relay"
-RELAY_UNIT = "cloudstack-pair-link"
-UNITS = (RELAY_UNIT, "conntrackd", "keepalived", "cloudstack-redundancy")
+KEY = f"{DIRECTORY}/relay.key"
+LINK_UNIT, RELAY_UNIT = "cloudstack-pair-link", "cloudstack-pair-relay"
+UNITS = (LINK_UNIT, RELAY_UNIT, "conntrackd", "keepalived", "cloudstack-redundancy")
 
 _CHECK = ("keepalived", "--config-test", "--use-file={}")
 _NFT_CHECK = ("nft", "--check", "--file", "{}")
@@ -53,6 +55,12 @@ PER_INTERVAL = 4
 """Advertisements in each interval given, if hundredths of a second allow that many; see `advertisements`."""
 PEER_MEMORY = 3.0
 """How long a router counts as heard after its last packet, in seconds; never less than four intervals."""
+ALARM = 600
+"""How long nobody new is taken for the other router after somebody spoke beside it, in seconds."""
+INNER = "240.0.0.0/4"
+"""Where the addresses of a VPC's routers on the link of their pair are (RFC 1112, section 4)."""
+WIRE_PORT = 3782
+"""The UDP port by which vr-pair-relay carries that link over the tiers."""
 HEARD = 1.5
 """How long the lowest tier counts as one on which the other router is heard, in intervals. When the other router has
 lost it already, the advertisement that follows goes by all tiers, and in time: a backup waits longer than three."""
@@ -99,15 +107,29 @@ def relay(router: Router) -> Wanted:
     link = router.pair_link
     if link is None or not link.relayed:
         return Wanted()
+    own = {device.name: device.addresses[0].interface for device in link.wires}
     variables = {
         "OWN": str(link.own),
-        "WIRES": " ".join(device.name for device in link.wires),
+        "WIRES": " ".join(f"{name}={address}" for name, address in own.items()),
         "HEARD_MS": str(round(HEARD * router.settings.advert_interval * 1000)),
     }
     return Wanted(
-        files=(File(RELAY, _shell(variables), effect=Effect.RELOAD),),
-        units=(Unit(RELAY_UNIT),),
+        files=(
+            File(RELAY, _shell(variables), effect=Effect.RELOAD),
+            File(KEY, f"{relay_key(router).hex()}\n", mode=0o600, secret=True, effect=Effect.RELOAD),
+        ),
+        units=(Unit(LINK_UNIT), Unit(RELAY_UNIT)),
     )
+
+
+def relay_key(router: Router) -> bytes:
+    """Return the key of the link of a VPC's pair, 32 bytes, from its password by HKDF with SHA-256 (RFC 5869).
+
+    A router without a password has the key that everybody can compute: then it only takes more to be believed.
+    """
+    secret = (router.settings.pair_password or "").encode()
+    extracted = hmac.digest(b"cloudstack.virtual_router", secret, "sha256")
+    return hmac.digest(extracted, b"link of a pair, version 1\x01", "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +246,10 @@ def _peers(router: Router, link: PairLink, render: Callable[..., str]) -> str:
         link=link.name,
         own=link.own,
         vrrp_id=router.settings.vrrp_id,
+        directory=DIRECTORY,
+        pinned=not link.relayed,
         memory=f"{_memory(router)}ms",
+        alarm=f"{ALARM}s",
         moving=moving,
     )
 

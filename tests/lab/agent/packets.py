@@ -11,7 +11,7 @@ import itertools
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.lab.agent.sockets import family_of, receive, verdict_of
@@ -27,6 +27,7 @@ MARK, NUMBER = b"[lab frame ", 8
 _handles = itertools.count(1)
 _waiting: dict[int, tuple[socket.socket, bytes]] = {}
 _marked: dict[int, tuple[socket.socket, set[str]]] = {}
+_flooding: dict[int, asyncio.Task[int]] = {}
 _watching: dict[int, tuple[socket.socket, list[dict[str, Any]]]] = {}
 
 
@@ -132,6 +133,48 @@ async def send_raw(dst: str, protocol: int, payload: str, source: str | None = N
         except OSError as error:
             return verdict_of(error)
     return {"verdict": "sent"}
+
+
+async def record(seconds: float, port: int, nic: str = "eth0") -> dict[str, Any]:
+    """Return the frames (hexadecimal) of all UDP datagrams to a port that this NIC sees, for a while."""
+    found, deadline = [], time.monotonic() + seconds
+    with contextlib.closing(open_link(ETH_P_ALL, nic)) as opened:
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                frame, _ = await receive(opened, left)
+                if (
+                    frame[12:14] == b"\x08\x00"
+                    and frame[23] == socket.IPPROTO_UDP
+                    and frame[36:38] == port.to_bytes(2, "big")
+                ):
+                    found.append(frame.hex())
+    return {"frames": found}
+
+
+async def start_flood(frames: list[str], rate: float, nic: str = "eth0") -> dict[str, Any]:
+    """Send whole frames (hexadecimal), whatever their source, one after the other and over again, `rate` per second."""
+    opened, contents = open_link(ETH_P_ALL, nic), itertools.cycle(map(bytes.fromhex, frames))
+    handle = next(_handles)
+    _flooding[handle] = asyncio.create_task(_flood(opened, contents, rate))
+    return {"handle": handle}
+
+
+async def _flood(opened: socket.socket, contents: Iterator[bytes], rate: float) -> int:
+    sent, started = 0, time.monotonic()
+    with contextlib.closing(opened), contextlib.suppress(asyncio.CancelledError):
+        while True:
+            while sent < (time.monotonic() - started) * rate:
+                opened.send(next(contents))
+                sent += 1
+            await asyncio.sleep(0.01)
+    return sent
+
+
+async def stop_flood(handle: int) -> dict[str, Any]:
+    """End a flood, and return how many frames were sent."""
+    task = _flooding.pop(handle)
+    task.cancel()
+    return {"sent": await task}
 
 
 def _ipv4_header(dst: str, protocol: int) -> bytes:

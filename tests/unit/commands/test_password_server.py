@@ -156,6 +156,57 @@ def test_dawdlers_of_one_vm_keep_nobody_out_and_are_cut_off(serve: Callable[...,
     assert still_open == 0
 
 
+async def held_open(clients: list[str]) -> int:
+    """Connect from each of these addresses, be silent, and return how many connections the server keeps."""
+    held = [await asyncio.open_connection(SERVER, 18080, local_addr=(client, 0)) for client in clients]
+    ends = await asyncio.gather(*(asyncio.wait_for(reader.read(1), 0.2) for reader, _w in held), return_exceptions=True)
+    answer = await ask(wish("send_my_password")) if len(held) - ends.count(b"") < 512 else (200, "pässword €")
+    assert answer == (200, "pässword €"), "nobody else is kept out"
+    for _reader, writer in held:
+        writer.transport.abort()
+    return sum(isinstance(end, TimeoutError) for end in ends)
+
+
+def test_no_vm_holds_more_than_its_share_and_all_no_more_than_there_are(
+    serve: Callable[..., Any], daemon: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the first to open as many as there are keeps all others out for as long as they may last."""
+    monkeypatch.setattr(daemon, "PATIENCE", 5.0)
+    assert serve(lambda: held_open([OTHER] * daemon.IN_ALL)) == daemon.PER_CLIENT
+    many = [f"{NETWORK}.{20 + number // daemon.PER_CLIENT}" for number in range(daemon.IN_ALL + 40)]
+    assert serve(lambda: held_open(many)) == daemon.IN_ALL
+
+
+def test_the_table_of_routes_is_not_read_for_every_connection(
+    daemon: ModuleType, serve: Callable[..., Any], state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One VM that connects without end, one after the other or all at once, must not keep the router reading."""
+    looks: list[float] = []
+
+    def is_here(address: str) -> bool:
+        looks.append(time.monotonic())
+        return real(address)
+
+    real = daemon.pair.is_here
+    monkeypatch.setattr(daemon.pair, "is_here", is_here)
+
+    async def main(shared: str) -> float:
+        server = daemon.Server(daemon.Passwords(str(state)))
+        await server.follow(daemon.Places((SERVER,), (shared,)))
+        looks.clear()
+        started = time.monotonic()
+        for _number in range(4):
+            held = [await asyncio.open_connection(SERVER, 18080, local_addr=(VM, 0)) for _each in range(100)]
+            for _reader, writer in held:
+                writer.transport.abort()
+        await server.follow(daemon.Places(()))
+        return time.monotonic() - started
+
+    for shared in ("192.0.2.77", "127.0.0.1"):
+        took = asyncio.run(main(shared))
+        assert 1 <= len(looks) <= took / daemon.LOOK + 1
+
+
 def test_an_endless_request_is_cut_off(serve: Callable[..., Any]) -> None:
     async def client() -> bytes:
         reader, writer = await asyncio.open_connection(SERVER, 18080, local_addr=(VM, 0))
@@ -205,9 +256,9 @@ def test_an_address_that_is_taken_does_not_close_the_others(daemon: ModuleType, 
 
 
 def test_places_reads_the_list_of_the_converge(daemon: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "listen").write_text("# owner\n10.1.1.1 shared\n10.1.1.84 wire\n2001:db8::1\n240.0.0.84 pair\n")
+    (tmp_path / "listen").write_text("# owner\n10.1.1.1 shared\n10.1.1.84\n2001:db8::1\n240.0.0.84 pair\n")
     assert daemon.places(str(tmp_path / "listen")) == daemon.Places(
-        ("10.1.1.1", "10.1.1.84", "2001:db8::1"), ("10.1.1.1",), "240.0.0.84", ("10.1.1.84",)
+        ("10.1.1.1", "10.1.1.84", "2001:db8::1"), ("10.1.1.1",), "240.0.0.84"
     )
 
 
@@ -228,6 +279,22 @@ def test_a_backup_does_not_answer(daemon: ModuleType, serve: Callable[..., Any],
     assert asyncio.run(answers("127.0.0.1"))
 
 
+def test_what_was_known_before_an_election_is_not_believed_for_longer_than_a_moment(
+    daemon: ModuleType, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here: list[bool] = []
+    monkeypatch.setattr(daemon.pair, "is_here", lambda _address: here[-1])
+    monkeypatch.setattr(daemon, "LOOK", 0.5)
+    server = daemon.Server(daemon.Passwords("/nonexistent"))
+    server._shared = ("192.0.2.77",)
+    for now in (False, True, False):
+        here.append(now)
+        assert server._is_primary() is now
+        here.append(not now)
+        assert server._is_primary() is now, "within LOOK"
+        time.sleep(daemon.LOOK)
+
+
 def pair_of(daemon: ModuleType, tmp_path: Path, password: str = "secret") -> tuple[Any, Any, list[dict[str, str]]]:
     """Return two servers with the same password waiting, and what the first tells."""
     told: list[dict[str, str]] = []
@@ -241,22 +308,6 @@ def pair_of(daemon: ModuleType, tmp_path: Path, password: str = "secret") -> tup
         server._pair.tell = told.append
         servers.append(server)
     return servers[0], servers[1], told
-
-
-def test_a_tier_without_its_address_does_not_part_the_pair(
-    daemon: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its NIC may be unplugged: the other tiers' passwords are served all the same."""
-    server = pair_of(daemon, tmp_path)[0]
-
-    async def main() -> bool:
-        await server.follow(daemon.Places((), pair="127.0.0.1", wires=("203.0.113.99", "127.0.0.1")))
-        open_ = server._pair._transport is not None
-        await server.follow(daemon.Places(()))
-        return open_
-
-    assert asyncio.run(main())
-    assert "203.0.113.99: not a member of 225.0.0.50" in capsys.readouterr().err
 
 
 async def settle(server: Any) -> None:

@@ -66,9 +66,9 @@ def test_wanted_listens_on_guest_addresses() -> None:
     assert sockets(isolated()) == {("10.1.1.1", 8080)}
 
 
-def test_wanted_marks_the_tiers_that_carry_the_link_of_a_pair() -> None:
+def test_wanted_names_the_link_of_a_pair() -> None:
     (file,) = wanted(vpc_pair()).files
-    tiers = ["10.2.1.1 shared", "10.2.1.84 wire", "10.2.2.1 shared", "10.2.2.84 wire"]
+    tiers = ["10.2.1.1 shared", "10.2.1.84", "10.2.2.1 shared", "10.2.2.84"]
     assert file.content.splitlines()[1:] == [*tiers, "240.0.0.84 pair"]
 
 

@@ -253,10 +253,28 @@ def test_units_are_applied_after_all_that_they_need(render: Callable[..., str]) 
 
 def test_a_vpcs_link_is_relayed_over_its_tiers_the_lowest_first() -> None:
     relay = redundancy.relay(vpc_pair(names=("eth7", "eth5"), advert_interval=0.3))
-    assert [file.content.splitlines()[1:] for file in relay.files] == [
-        ["OWN='240.0.0.84'", "WIRES='eth7 eth5'", "HEARD_MS='450'"]
+    assert relay.files[0].content.splitlines()[1:] == [
+        "OWN='240.0.0.84'",
+        "WIRES='eth7=10.2.1.84/24 eth5=10.2.2.84/24'",
+        "HEARD_MS='450'",
     ]
-    assert relay.units == (Unit(redundancy.RELAY_UNIT),)
+    assert relay.units == (Unit(redundancy.LINK_UNIT), Unit(redundancy.RELAY_UNIT))
+
+
+def test_the_key_of_the_link_follows_from_the_password_alone_and_is_never_shown() -> None:
+    """HKDF (RFC 5869): equal on both routers; the password itself is on no wire and in no file but the databag."""
+    keys = {
+        (number, secret): redundancy.relay_key(vpc_pair(own=number, pair_password=secret))
+        for number in (84, 85)
+        for secret in (None, "1", "2")
+    }
+    assert {keys[84, secret] == keys[85, secret] for secret in (None, "1", "2")} == {True}
+    assert len(set(keys.values())) == 3
+    assert {len(key) for key in keys.values()} == {32}
+    (_relay, key) = redundancy.relay(vpc_pair(pair_password="1234567")).files
+    assert (key.path, key.mode, key.secret) == (redundancy.KEY, 0o600, True)
+    assert "1234567" not in key.content
+    assert "1234567" not in repr(vpc_pair(pair_password="1234567"))
 
 
 @pytest.mark.parametrize("router", [isolated_pair(), isolated(), vpc_pair(tiers=0)])
