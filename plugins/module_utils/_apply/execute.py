@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -39,6 +40,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.pa
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.redundancy import AwaitRelease
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Announce,
+    CloseRouter,
     File,
     HaproxyService,
     IpBatch,
@@ -55,6 +57,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 
 NFT_REFUSED = 1
 """The exit status of nft for what it does not understand and what the kernel does not take."""
+
+LOCKDOWN = "/opt/cloud/bin/lockdown.nft"
+"""What a router lets through without a ruleset of its own; the boot unit loads the same."""
 
 LEASE_WAIT = 2.0
 """How long dnsmasq may take to write its lease file after a release, in seconds."""
@@ -117,6 +122,15 @@ def _ip_batch(step: IpBatch, system_: System) -> None:
 def _announce(step: Announce, system_: System) -> None:
     macs = {nic.name: nic.mac for nic in system_.nics}
     network.announce(step.addresses, macs, system_.run.log)
+
+
+def _close_router(step: CloseRouter, system_: System) -> None:
+    found = files.read(LOCKDOWN)
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), LOCKDOWN)
+    control = "".join(f"add element inet {tables.TABLE} control_nics {{ {nic} }}\n" for nic in step.control)
+    system_.run(("nft", "--file", "-"), stdin=found.content + control)
+    system_.run.log(step.summary)
 
 
 def _load_ruleset(step: LoadRuleset, system_: System) -> None:
@@ -199,6 +213,7 @@ _ACTIONS: dict[type[Step], Callable[[Any, System], None]] = {
     Run: _run,
     IpBatch: _ip_batch,
     Announce: _announce,
+    CloseRouter: _close_router,
     LoadRuleset: _load_ruleset,
     conntrack.CutFlows: _cut_flows,
     ReleaseLease: _release_lease,

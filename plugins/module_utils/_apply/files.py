@@ -7,20 +7,43 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterable
 from typing import TextIO
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import LiveFile
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import File
 
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EIO)
+"""Nothing there, a link, a socket or a pipe that nobody writes to, a broken disk; see open(2)."""
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Of the files that a router is made of none is longer."""
+
 
 def read(path: str) -> LiveFile | None:
-    """Return content and permission bits of a file, None when there is none."""
+    """Return content and permission bits of a file, None when there is none: no link, directory, pipe or device is one.
+
+    What is there in its place, or cannot be read any more, is replaced like a file with other content.
+    """
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return LiveFile(file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
-    except FileNotFoundError:
-        return None
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            return None
+        with open(descriptor, encoding="utf-8", errors="replace", closefd=False) as file:
+            return LiveFile(file.read(), stat.S_IMODE(status.st_mode))
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def read_all(paths: Iterable[str]) -> dict[str, LiveFile]:
@@ -66,9 +89,14 @@ def _make_directory(path: str) -> None:
 
 
 def replace(file: File) -> None:
-    """Put a file in place by rename; one that is a mount point (a container's resolv.conf) is written in place."""
+    """Put a file in place by rename; one that is a mount point (a container's resolv.conf) is written in place.
+
+    A directory in the place of what guards the boot must not stay there: it is kept under another name.
+    """
     path = candidate(file)
     try:
+        if file.durable and os.path.isdir(file.path) and not os.path.islink(file.path):
+            os.rename(file.path, f"{file.path}.aside-{time.time_ns()}")
         os.rename(path, file.path)
     except OSError as error:
         os.unlink(path)

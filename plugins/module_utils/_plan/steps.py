@@ -206,6 +206,17 @@ class LoadRuleset(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class CloseRouter(Step):
+    """Load the ruleset of a closed router, with ssh on these NICs: there is none, and links are about to come up."""
+
+    control: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        return f"close the router but for ssh on {', '.join(self.control) or 'no NIC'}: it has no packet filter"
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseLease(Step):
     """Make dnsmasq forget a lease that no VM owns any more (F3, F4); `server` is the name of a tier's dnsmasq."""
 

@@ -75,6 +75,20 @@ def wanted(router: Router, render: Callable[..., str], ftp: bool = True) -> tupl
     return rules, Wanted(tuple(files))
 
 
+def seal(text: str) -> str:
+    """Return what is saved for the next boot: the ruleset, and its digest as the last line.
+
+    vr-firewall loads nothing else: not what a power cut has left, nor what anybody has put there or added.
+    """
+    return f"{text}# sha256 {digest(text)}\n"
+
+
+def unsealed(content: str) -> str:
+    """Return the ruleset in the content of a saved file; one that is not whole is no ruleset."""
+    text, _mark, _digest = content.rpartition("# sha256 ")
+    return text if content == seal(text) else ""
+
+
 def counters(listing: str) -> set[str]:
     """Return the names of the counters in the listing of a table."""
     words = [line.split() for line in listing.splitlines()]
