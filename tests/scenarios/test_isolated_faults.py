@@ -13,23 +13,30 @@ from random import Random
 import pytest
 
 from tests.chaos import kills
+from tests.lab import probes
 from tests.lab.lab import Lab
 from tests.lab.router import CACHE, Router
-from tests.scenarios import drops, networks, states
-from tests.scenarios.networks import FIXTURES
+from tests.scenarios import closed, drops, networks, states
+from tests.scenarios.networks import FIXTURES, INTERNET, Isolated
 
 DIRECTORY = FIXTURES / "isolated"
 FULL = "No space left on device"
 
 
 @pytest.fixture(scope="module")
-def router() -> Iterator[Router]:
-    """Return the router of the fixtures' isolated network, with all its drops applied."""
+def network() -> Iterator[Isolated]:
+    """Return the fixtures' isolated network, with all its drops applied."""
     with Lab("faults") as lab:
-        network = networks.fixture_network(lab)
-        network.router.wait_boot()
-        states.apply_together(network.router, "VR-all.cfg", DIRECTORY, states.ordered(DIRECTORY))
-        yield network.router
+        made = networks.fixture_network(lab)
+        made.router.wait_boot()
+        states.apply_together(made.router, "VR-all.cfg", DIRECTORY, states.ordered(DIRECTORY))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def router(network: Isolated) -> Router:
+    """Return the network's router."""
+    return network.router
 
 
 SEED = 20260101
@@ -194,3 +201,108 @@ def test_fifty_commands_at_once_each_get_their_own_result(router: Router) -> Non
     assert {rule["public_ports"] for rule in forwards} >= {f"{port}:{port}" for port in taken}
     states.change(router, *(drops.forward("192.0.2.20", (port, port), "10.7.0.11", revoke=True) for port in taken))
     states.assert_same(before, states.state(router))
+
+
+def switch_off(router: Router) -> None:
+    """Let a running router be as before its boot: no links, and no filter."""
+    router.shell("systemctl stop cloudstack-boot.path cloudstack-boot.service")
+    router.shell("for nic in eth0 eth1 eth2 eth3 eth4; do ip link set $nic down; ip address flush dev $nic; done")
+    router.shell("nft flush ruleset; rm -f /run/cloudstack/ruleset-generation; journalctl --rotate --vacuum-time=1s")
+
+
+def switch_on(router: Router) -> None:
+    """Let the boot end that was kept from loading its filter."""
+    router.exec("systemctl", "restart", "cloudstack-boot.service")
+    router.shell("systemctl start cloudstack-boot.path; rm -rf /var/lib/cloudstack/nftables/*.aside-* /whole.nft")
+
+
+@pytest.mark.parametrize("damage", closed.DAMAGES)
+def test_a_damaged_ruleset_leaves_the_router_closed_until_a_converge_has_ended_well(
+    network: Isolated, damage: str
+) -> None:
+    """Scanned from all sides, also with its links and addresses up: ssh on the control NIC, and nothing else."""
+    router = network.router
+    before = states.state(router)
+    router.shell(closed.DAMAGES[damage])
+    switch_off(router)
+    with closed.Watch(network) as watch, closed.held(router):
+        router.exec("systemctl", "restart", "cloudstack-firewall.service", check=False)
+        router.exec("systemctl", "start", "--no-block", "cloudstack-boot.service")
+        closed.boot_held(router)
+        assert closed.heard(network) == closed.CLOSED
+        assert "foreign" not in router.exec("nft", "list", "tables").stdout
+    assert watch.found == []
+    assert watch.asked > 20
+    switch_on(router)
+    states.assert_same(before, states.state(router))
+    assert probes.tcp_connect(network.vms["web"], INTERNET, 443)
+
+
+@pytest.mark.parametrize("damage", ["empty", "a directory"])
+def test_a_reboot_with_a_damaged_ruleset(network: Isolated, damage: str) -> None:
+    """Nobody helps; what is heard before its converge has ended is heard of a closed router."""
+    router = network.router
+    before = states.state(router)
+    router.shell(closed.DAMAGES[damage])
+    closed.hold(router)
+    router.stop()
+    with closed.Watch(network) as watch:
+        router.start()
+        closed.boot_held(router)
+        assert closed.heard(network) == closed.CLOSED
+    assert watch.found == []
+    closed.release(router)
+    switch_on(router)
+    router.wait_boot()
+    states.assert_same(before, states.state(router))
+
+
+def test_links_do_not_come_up_without_a_filter(network: Isolated) -> None:
+    """Not even when the unit of the boot has loaded nothing, and nothing can be loaded but the closed ruleset."""
+    router = network.router
+    before = states.state(router)
+    switch_off(router)
+    with closed.Watch(network) as watch, closed.held(router):
+        router.exec("systemctl", "start", "--no-block", "cloudstack-boot.service")
+        closed.boot_held(router)
+        assert closed.heard(network) == closed.CLOSED
+    assert watch.found == []
+    switch_on(router)
+    states.assert_same(before, states.state(router))
+
+
+def test_a_disk_that_fills_while_a_drop_is_applied(router: Router) -> None:
+    """The kernel has taken the ruleset, and there is no room to save it: the old one is put back, and the reason told.
+
+    A rule of 2,000 networks is longer in the ruleset than the room that is left.
+    """
+    before, databags = states.state(router), states.databags(router)
+    name, disk = drops.named("filling", 1), "/var/lib/cloudstack/nftables"
+    cidrs = [f"10.{number // 200}.{number % 200}.0/25" for number in range(2000)]
+    body = drops.ingress(700, "192.0.2.20", ports=(7000, 7009), cidrs=cidrs)
+    with small(router, disk):
+        answer = router.drop(name, body, check=False)
+        assert (answer.returncode, answer.stderr.count("\n")) == (1, 1), answer
+        assert answer.stderr.startswith(f"{name}: ")
+        assert FULL in answer.stderr
+        assert "putting the previous state back failed" not in answer.stderr
+        assert states.databags(router) == databags
+        states.assert_same(before, states.state(router))
+        assert states.record(router, name)["reason"] == answer.stderr.strip()
+        assert router.read(f"{CACHE}/failed/{name}.reason") == answer.stderr
+    router.drop(name, body)
+    router.drop(drops.named("filled", 1), {**body, "rules": [{**body["rules"][0], "revoked": True}]})
+    states.assert_same(before, states.state(router))
+
+
+@contextmanager
+def small(router: Router, directory: str) -> Iterator[None]:
+    """Let a directory be on a disk of its own with 24 KiB to spare; what it has at the end stays."""
+    size = int(router.exec("du", "-s", "--block-size=1K", directory).stdout.split()[0]) + 24
+    router.shell(f"cp -a {directory} /root/small && mount -t tmpfs -o size={size}k,mode=700 tmpfs {directory}")
+    router.shell(f"cp -a /root/small/. {directory}/")
+    try:
+        yield
+    finally:
+        router.shell(f"rm -rf /root/small && cp -a {directory} /root/small && umount {directory}")
+        router.shell(f"find {directory} -mindepth 1 -delete && cp -a /root/small/. {directory}/ && rm -r /root/small")
