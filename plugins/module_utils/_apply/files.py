@@ -105,10 +105,10 @@ def replace(file: File) -> None:
         with open(file.path, "w", encoding="utf-8") as stream:
             _fill(stream, file)
     if file.durable:
-        _sync_directory(os.path.dirname(file.path))
+        sync_directory(os.path.dirname(file.path))
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
     """Bring names to the disk: a file system may bring a rename there before the content, or never (XFS)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

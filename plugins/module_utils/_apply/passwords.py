@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import pwd
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.files import sync_directory
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.passwords import (
     CONSUMED,
     STATE,
@@ -25,7 +26,10 @@ def names(folder: str, state: str = STATE) -> list[str]:
 
 
 def store(step: StorePasswords, state: str = STATE, user: str = USER) -> None:
-    """Write the new passwords, then remove the old: at no moment is a VM told that there is none."""
+    """Write the new passwords, then remove the old: at no moment is a VM told that there is none.
+
+    Not after a power cut either: the new ones are on the disk, with their names, before an old one goes.
+    """
     owner = pwd.getpwnam(user)
     for folder in (state, f"{state}/{WAITING}", f"{state}/{CONSUMED}"):
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -40,6 +44,8 @@ def store(step: StorePasswords, state: str = STATE, user: str = USER) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.rename(draft, f"{state}/{WAITING}/{name}")
+    if step.passwords:
+        sync_directory(f"{state}/{WAITING}")
     for name in step.gone:
         _forget(f"{state}/{name}")
 

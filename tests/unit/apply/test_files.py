@@ -100,3 +100,59 @@ def test_knobs_are_read_and_set(tmp_path: Path) -> None:
     path = str(tmp_path / "rp_filter")
     files.set_knob(path, "1")
     assert files.read_knobs([path, str(tmp_path / "absent")]) == {path: "1"}
+
+
+def test_what_guards_the_boot_is_on_the_disk_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut after a rename may find an empty file, or none: the content first, then the name."""
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        done.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    def renamed(source: str, target: str) -> None:
+        assert Path(source).read_text() == "all of it\n"
+        done.append(f"rename {Path(target).name}")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    folder = tmp_path / "nftables"
+    files.replace(File(str(folder / "ruleset.nft"), "all of it\n", durable=True))
+    assert done == ["fsync ruleset.nft.new", "rename ruleset.nft", "fsync nftables"]
+    done.clear()
+    files.replace(File(str(folder / "other"), "all of it\n"))
+    assert done == ["rename other"], "nothing else pays for it"
+
+
+@pytest.mark.parametrize("thing", ["a link", "a directory", "a pipe", "too long"])
+def test_what_is_no_file_is_absent_and_a_file_that_guards_the_boot_takes_its_place(tmp_path: Path, thing: str) -> None:
+    path = tmp_path / "ruleset.nft"
+    if thing == "a directory":
+        path.mkdir()
+        (path / "inside").touch()
+    elif thing == "a pipe":
+        os.mkfifo(path)
+    elif thing == "too long":
+        path.touch()
+        os.truncate(path, files.MAX_BYTES + 1)
+    else:
+        (tmp_path / "other").write_text("other")
+        path.symlink_to(tmp_path / "other")
+    assert files.read(str(path)) is None
+    files.replace(File(str(path), "ours\n", durable=True))
+    assert files.read(str(path)) == LiveFile("ours\n", 0o644)
+    if thing == "a directory":
+        (aside,) = tmp_path.glob("ruleset.nft.aside-*")
+        assert (aside / "inside").exists()
+
+
+def test_half_a_file_does_not_stay_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int, _mode: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fchmod", full)
+    with pytest.raises(OSError, match="No space"):
+        files.replace(File(str(tmp_path / "a"), "content"))
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +47,28 @@ def test_store_bears_that_the_daemon_was_quicker(tmp_path: Path) -> None:
     (tmp_path / "waiting" / file_name(A, "one")).rename(tmp_path / "consumed" / file_name(A, "one"))
     passwords.store(step, str(tmp_path), user="nobody")  # type: ignore[arg-type]
     assert converge(tmp_path, {A: "one"}) == 0
+
+
+def test_a_power_cut_loses_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content is on the disk before its name, and its name before the old password goes."""
+    converge(tmp_path, {A: "one"})
+    done: list[tuple[str, str]] = []
+
+    def watched(name: str, real: Any) -> Any:
+        def act(*paths: Any) -> None:
+            about = os.readlink(f"/proc/self/fd/{paths[0]}") if name == "fsync" else str(paths[-1])
+            done.append((name, os.path.relpath(about, tmp_path)))
+            real(*paths)
+
+        return act
+
+    for name in ("fsync", "rename", "unlink"):
+        monkeypatch.setattr(os, name, watched(name, getattr(os, name)))
+    converge(tmp_path, {A: "two"})
+    old, new = (file_name(A, text) for text in ("one", "two"))
+    assert done == [
+        ("fsync", f"{new}.new"),
+        ("rename", f"waiting/{new}"),
+        ("fsync", "waiting"),
+        ("unlink", f"waiting/{old}"),
+    ]

@@ -59,3 +59,17 @@ def test_deliver_names_the_step_that_is_wrong(
         delivered(tmp_path, given, drops, *more)
     assert str(caught.value).startswith(where)
     assert given == {}
+
+
+def test_a_wrong_drop_that_would_be_taken_along_is_left_and_the_others_are_taken(tmp_path: Path) -> None:
+    """Its own sender hears of it; the good drop of another must not pay for it, nor what comes behind it."""
+    paths = Paths(tmp_path)
+    paths.inbox.mkdir(parents=True)
+    wrong = encode("dhcpentry", {**ENTRY, "mac_address": "x"})
+    contents = {"own": entry(1), "no-json": b"{", "wrong": wrong, "good": entry(2)}
+    for name, content in contents.items():
+        (paths.inbox / name).write_bytes(content)
+    found = deliver(Store(paths), {}, ["own"], None, ["no-json", "wrong", "gone", "good"])
+    assert (found.drops, found.along) == (("own",), ("good",))
+    assert found.bags == deliver(Store(paths), {}, ["own", "good"], None).bags
+    assert {path.name for path in paths.inbox.iterdir()} == set(contents)
