@@ -23,6 +23,10 @@ WAITING = "/run/cloudstack/waiting"
 MAX_ALONG = 200
 
 
+class BusyError(vr.CommandError):
+    """Report that somebody else has the turn for too long."""
+
+
 @contextmanager
 def turn(limit: float, done: Callable[[], bool] = lambda: False) -> Iterator[float]:
     """Wait for this command's turn, at most ``limit`` seconds; yield how many of them are left.
@@ -41,7 +45,7 @@ def turn(limit: float, done: Callable[[], bool] = lambda: False) -> Iterator[flo
                 if done():
                     break
                 if time.monotonic() > end:
-                    raise vr.CommandError(f"another converge did not finish within {limit:.0f} s") from None
+                    raise BusyError(f"another converge did not finish within {limit:.0f} s") from None
                 time.sleep(0.05)
         yield max(end - time.monotonic(), 1.0)
 

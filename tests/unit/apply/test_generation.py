@@ -92,6 +92,24 @@ def listings(commands: Commands) -> int:
     return sum("list table" in line for line in commands.lines)
 
 
+CHAIN = "table inet cloudstack {\n\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n\t}\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("remembered", "answer", "is_open"),
+    [(True, None, False), (False, CHAIN, False), (False, "", True), (False, None, True)],
+)
+def test_a_router_is_open_without_the_chains_that_guard_it(
+    kernel: list[int], *, remembered: bool, answer: str | None, is_open: bool
+) -> None:
+    """Which is looked at only after somebody else's transaction: the kernel's count is at hand."""
+    if remembered:
+        generation.remember(1)
+    asked = "nft --stateless list chain"
+    absent = {} if answer is not None else {asked: "Error: No such file or directory"}
+    assert firewall.is_open(system(Commands(answers={asked: answer or ""}, failing=absent))) is is_open
+
+
 @pytest.mark.parametrize(("change", "listed"), [(False, 2), (True, 4)])
 def test_a_table_is_listed_again_only_after_a_transaction(kernel: list[int], *, change: bool, listed: int) -> None:
     """B3: whatever was done to a table behind our back was a transaction."""

@@ -55,5 +55,19 @@ def test_its_drop_waits_for_whoever_asks_for_it(router: Router) -> None:
     assert drop.exists()
 
 
+def test_a_command_that_tries_again_and_is_stuck_again_is_ended_again(router: Router) -> None:
+    unlock = router.path("/opt/cloud/bin/vr-unlock")
+    unlock.write_text(unlock.read_text().replace("PATIENCE = 30.0", "PATIENCE = 0.2"))
+    lock = router.path("/run/cloudstack/queue.lock")
+    lock.parent.mkdir(parents=True)
+    with owner(router) as process, subprocess.Popen(["flock", str(lock), "sleep", "1.5"]) as busy:
+        done = router.run("vr-unlock")
+        busy.wait()
+    said = done.stdout.splitlines()
+    assert said[0] == f"ended: playbook (process {process.pid})"
+    assert set(said[1:-1]) == {"no converge holds this router"}
+    assert said[-1] == "converge: firewall (0.50 s)"
+
+
 def test_arguments_are_refused(router: Router) -> None:
     assert router.fails("vr-unlock", "now") == "usage: vr-unlock"
