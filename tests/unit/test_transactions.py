@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module 
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import RemoveFile, Step
+from tests.unit.databag.stores import in_child
 from tests.unit.databag.support import BODIES
 
 DROP = "vm_dhcp_entry.json"
@@ -172,6 +174,28 @@ def test_a_drop_that_was_taken_at_the_very_end_of_a_killed_converge_is_taken(
     task(paths, "vr_refuse", transaction=transaction, reason="no firewall today")
     assert Store(paths).already_processed(DROP)
     assert in_force(paths)
+
+
+@pytest.mark.parametrize("step", ["write_result", "remove_drops", "end"])
+def test_a_converge_that_is_killed_after_its_commit_has_taken_the_drop(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The second one, which the command that waits runs, says so: it finishes, records, and archives."""
+    differ(paths, monkeypatch)
+
+    def killed() -> None:
+        monkeypatch.setattr(Store, step, lambda *_arguments: os._exit(137))
+        defaults = {name: option.get("default") for name, option in SPECS["vr_plan"].items()}
+        call = Call({**defaults, "drops": [DROP]}, Renderer({}), owner_pid=os.getpid(), store=Store(paths))
+        ENTRIES["vr_plan"](call)
+
+    assert in_child(killed) == 137
+    assert in_force(paths)
+    task(paths, "vr_plan", drops=[DROP])
+    record = Store(paths).read_result(DROP)
+    assert record is not None
+    assert (record["rc"], record["reason"]) == (0, None)
+    assert Store(paths).already_processed(DROP)
 
 
 def test_so_is_an_aggregate(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,3 +238,18 @@ def test_what_was_just_written_stays_when_the_clock_was_put_back(store: Store, p
         assert store.read_result(f"d{number}") == {"rc": 0}
         for path in (*paths.processed.iterdir(), *paths.failed.iterdir(), *paths.results.iterdir()):
             os.utime(path, (2**32, 2**32))
+
+
+def test_a_record_that_the_disk_does_not_take_is_in_memory_until_one_is_taken(paths: Paths) -> None:
+    store = Store(paths)
+    store.write_result(NAME, {"rc": 0, "number": 1})
+    results = paths.results
+    results.rename(results.with_name("away"))
+    results.write_text("no directory")
+    store.write_result(NAME, {"rc": 1, "number": 2})
+    results.unlink()
+    results.with_name("away").rename(results)
+    assert store.read_result(NAME) == {"rc": 1, "number": 2}, "the newer one"
+    store.write_result(NAME, {"rc": 0, "number": 3})
+    assert store.read_result(NAME) == {"rc": 0, "number": 3}
+    assert list(paths.unwritten.iterdir()) == []
