@@ -35,7 +35,7 @@ def play(variables, options):
         time.sleep(0.02)
     (root / "ended").touch()
     return 0
-parent.play, parent.preload, parent.PATIENCE = play, lambda: (root / "ready").touch(), 0.5
+parent.play, parent.preload, parent.PATIENCE = play, lambda: (root / "ready").touch(), 3.0
 parent.COLLECTION, parent.CONFIGURATION = root / "collection", root / "ansible.cfg"
 parent.main()
 """
@@ -119,7 +119,7 @@ def test_silent_clients_keep_nobody_waiting(parent: Parent) -> None:
         assert parent.ask(client)
     started = time.monotonic()
     assert parent.converge() == {"status": 0}
-    assert time.monotonic() - started < 0.4, "it was served before the patience with the others was over"
+    assert time.monotonic() - started < 2, "it was served before the patience with the others was over"
     for client in silent:
         client.close()
 
@@ -165,7 +165,7 @@ def test_whoever_says_anything_else_is_sent_away(parent: Parent, word: bytes) ->
 def test_a_client_that_is_late_to_say_go_has_nothing_begun(parent: Parent) -> None:
     with parent.connect() as client:
         assert parent.ask(client)
-        time.sleep(0.8)
+        time.sleep(3.3)
         assert client.recv(100) == b""
     assert not (parent.root / "pid").exists()
 
