@@ -24,7 +24,7 @@ from tests.scenarios import drops, networks, states, test_isolated_traffic
 from tests.scenarios.networks import FIXTURE_SUBNETS, FIXTURE_VMS, FIXTURES, Isolated
 
 CONTROL = "169.254.7.7"
-USER = "operator"
+USER = "keeper"
 REPOSITORY = "/srv/repository"
 COLLECTION = "/usr/share/ansible/collections/ansible_collections/cloudstack/virtual_router"
 OTHERS = ("ansible-core==2.19.3", "netaddr==1.2.1")
