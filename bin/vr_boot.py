@@ -6,6 +6,10 @@ The agent of the hypervisor writes ``cmdline`` (and more) into /var/cache/cloud 
 several steps: the file is there first, empty, then it has content (KVM: guest-file-open, -write, -close). A command
 line that was taken is deleted. So its presence is the one and only sign of work to do, whatever starts us, and a
 reboot without a management server finds none and converges from the databags (J1, J2).
+
+It also is the sign that the management server has started the router, and then the databags begin empty (start.py of
+_databag). Each writing of the agent gets a mark, so that one is never taken for another. A router that was powered off
+in good order is most likely started by the server: it waits for arguments, closed, before it serves what it was.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from vr_queue import turn
 LIMIT = 280.0
 NIC_PATIENCE = 10.0
 WRITER_PATIENCE = 5.0
+# How long a router that was powered off waits for arguments: the agent writes them as soon as the guest agent answers.
+HOLD = 15.0
 _SETTLED = 0.3
 _ROUNDS = 5
 
@@ -35,8 +41,13 @@ BAG = Path(vr.at(f"{vr.DATABAGS}/cmdline.json"))
 DONE = Path(vr.at(f"{vr.INBOX}/boot_up_done"))
 SCRIPTS = Path(vr.at(f"{vr.INBOX}/cloud-scripts.tgz"))
 SIGNATURE = Path(vr.at(f"{vr.INBOX}/cloud-scripts-signature"))
+POWERED_OFF = Path(vr.at("/var/lib/cloudstack/powered-off"))
+CONFIGURED = Path(vr.at("/run/cloudstack/configured"))
+CLOSED = Path(vr.at("/run/cloudstack/closed"))
 NICS = Path(vr.at("/sys/class/net"))
 
+# The field of the drop that tells one writing of boot arguments from another: start.py of _databag.
+MARK = "written"
 Identity = tuple[int, int, int]
 
 
@@ -59,6 +70,10 @@ def _boot(end: float) -> None:
         print("boot: no boot arguments and no databags yet: nothing to configure")
         return
     DONE.unlink(missing_ok=True)
+    if not CONFIGURED.exists():
+        _hold()
+        _mark_what_lies_there()
+        CLOSED.unlink(missing_ok=True)
     for _round in range(_ROUNDS):
         _configure(end)
         if not CMDLINE.exists() and not CMD_LINE.exists():
@@ -77,6 +92,41 @@ def _configure(end: float) -> None:
     print("boot: " + vr.summary(vr.converge(request, max(end - time.monotonic(), 1.0))))
     if taken is not None and _identity(CMDLINE) == taken:
         CMDLINE.unlink()
+    CONFIGURED.touch(0o600)
+    POWERED_OFF.unlink(missing_ok=True)
+
+
+def _hold() -> None:
+    """Wait for boot arguments after a power-off: vr-firewall has left the router closed, and so it stays meanwhile."""
+    end = time.monotonic() + HOLD
+    if not POWERED_OFF.exists() or _is_asked():
+        return
+    print(f"boot: it was powered off: waiting {HOLD:.0f} s for boot arguments")
+    while not _is_asked() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _is_asked() -> bool:
+    """Tell whether boot arguments are there, perhaps still being written."""
+    return CMDLINE.exists() or CMD_LINE.exists()
+
+
+def _mark_what_lies_there() -> None:
+    """Mark a cmd_line.json that was there before the router was configured: it came with the start, from nobody else."""
+    if CMDLINE.exists() or not CMD_LINE.exists():
+        return
+    try:
+        drop = json.loads(CMD_LINE.read_bytes())
+    except ValueError:
+        return  # the converge says what is wrong with it
+    if isinstance(drop, dict) and MARK not in drop:
+        _write_drop(drop, _identity(CMD_LINE))
+
+
+def _write_drop(drop: dict[str, Any], identity: Identity | None) -> None:
+    """Write boot arguments as a drop that says which writing of them it was."""
+    mark = ".".join(map(str, identity or ()))
+    vr.write_atomically(str(CMD_LINE), json.dumps({**drop, MARK: mark}).encode())
 
 
 def _take_cmdline() -> Identity | None:
@@ -97,7 +147,7 @@ def _take_cmdline() -> Identity | None:
         raise vr.CommandError("cmdline: expected UTF-8 text") from None
     except DropError as error:
         raise vr.CommandError(str(error)) from None
-    vr.write_atomically(str(CMD_LINE), json.dumps(drop).encode())
+    _write_drop(drop, identity)
     return identity
 
 

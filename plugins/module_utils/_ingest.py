@@ -14,8 +14,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     parse_aggregate,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag, merge, merge_all
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import START, Bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import Drop, parse_drop
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.start import Taken, take
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
 
 BOOT_DROP = "cmd_line.json"
@@ -23,11 +24,17 @@ BOOT_DROP = "cmd_line.json"
 
 @dataclass(frozen=True)
 class Delivery:
-    """The databags with the drops merged in, the names of the drops that were read, and of those taken along."""
+    """The databags with the drops merged in, the names of the drops that were read, and of those taken along.
+
+    `former` are databags of a life that ends here, because the management server starts the router. `left_out` are
+    drops of this boot that came before its arguments, and do not fit what these say.
+    """
 
     bags: dict[str, Bag]
     drops: tuple[str, ...]
     along: tuple[str, ...] = ()
+    former: dict[str, Bag] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def expected_drops(store: Store, drops: Iterable[str]) -> list[str]:
@@ -46,41 +53,54 @@ def deliver(
     Raises DropError for the first drop that is wrong, and then none of them counts. One of `along` that is wrong is
     left where it is: it is refused in a converge of its own, which its sender waits for.
     """
-    names = expected_drops(store, drops)
+    names, boot = expected_drops(store, drops), store.boot()
     due = [name for name in names if not store.already_processed(name)]
-    bags = merge_all(bags, (parse_drop(name, store.read_drop(name)) for name in due))
+    read = [parse_drop(name, store.read_drop(name)) for name in due]
     if aggregate is not None and not store.already_processed(os.path.basename(aggregate)):
-        bags = _merge_aggregate(store, bags, aggregate)
-    taken = []
+        found = _take_aggregate(store, bags, read, aggregate)
+    else:
+        found = take(bags, read, boot)
+    merged, taken = found.bags, []
     for name in along:
         try:
-            bags = merge(bags, parse_drop(name, store.read_drop(name)))
+            merged = take(merged, [parse_drop(name, store.read_drop(name))], boot).bags
         except DropError:
             continue
         taken.append(name)
-    return Delivery(bags, tuple(names), tuple(taken))
+    former = {name: bag for name, bag in bags.items() if name != START} if found.started else None
+    return Delivery(merged, tuple(names), tuple(taken), former, found.left_out)
 
 
-def _merge_aggregate(store: Store, bags: dict[str, Bag], path: str) -> dict[str, Bag]:
-    """Merge the drops of an aggregate in the order its steps name them; an error names the step."""
-    name, at = os.path.basename(path), 0
-    steps = parse_aggregate(name, store.read_drop(name))
-
-    def drops() -> Iterator[Drop]:
-        nonlocal at
-        files: dict[str, bytes] = {}
-        for at, step in enumerate(steps, start=1):
-            if isinstance(step, FileStep):
-                files[os.path.basename(step.path)] = step.content
-            elif isinstance(step, ScriptStep) and os.path.basename(step.command) == "update_config.py":
-                drop = step.args[0] if step.args else ""
-                if drop not in files:
-                    raise DropError(name, f"step {at}", "a file that an earlier step delivers", drop)
-                yield parse_drop(drop, files[drop])
-
+def _take_aggregate(store: Store, bags: dict[str, Bag], before: list[Drop], path: str) -> Taken:
+    """Merge the drops of an aggregate, after those before it, in the order of its steps; an error names the step."""
+    name = os.path.basename(path)
+    found: dict[int, Drop] = {}
     try:
-        return merge_all(bags, drops())
+        for at, drop in _drops_of(name, parse_aggregate(name, store.read_drop(name))):
+            found[at] = drop
+        return take(bags, [*before, *found.values()], store.boot())
     except DropError as error:
-        if error.file == name:
+        at = next((number for number, drop in found.items() if drop.name == error.file), 0)
+        if not at:
             raise
-        raise DropError(f"{name}: step {at}: {error.file}", error.path, error.expected, error.got) from error
+        raise _at_step(name, at, error) from error
+
+
+def _drops_of(name: str, steps: Iterable[FileStep | ScriptStep]) -> Iterator[tuple[int, Drop]]:
+    """Yield the drops of an aggregate, each with the number of the step that takes it."""
+    files: dict[str, bytes] = {}
+    for at, step in enumerate(steps, start=1):
+        if isinstance(step, FileStep):
+            files[os.path.basename(step.path)] = step.content
+        elif isinstance(step, ScriptStep) and os.path.basename(step.command) == "update_config.py":
+            drop = step.args[0] if step.args else ""
+            if drop not in files:
+                raise DropError(name, f"step {at}", "a file that an earlier step delivers", drop)
+            try:
+                yield at, parse_drop(drop, files[drop])
+            except DropError as error:
+                raise _at_step(name, at, error) from error
+
+
+def _at_step(name: str, at: int, error: DropError) -> DropError:
+    return DropError(f"{name}: step {at}: {error.file}", error.path, error.expected, error.got)

@@ -177,9 +177,11 @@ def run_plan(call: Call) -> dict[str, Any]:
         lease = None if call.check_mode else _join(call)
         try:
             delivery, router, plans = _plan(call, system, lease is not None)
+            left_out = (f"{name}: taken before the boot arguments, does not fit them" for name in delivery.left_out)
+            told = (*left_out, *router.warnings)
             services = tuple(name for name, steps in plans.items() if steps)
             if lease and staged:
-                _agree(store, router, services)
+                _agree(store, router, services, told)
                 if not services:
                     databags, lease = commit(store), None
             elif lease and CUTS not in services:
@@ -195,7 +197,7 @@ def run_plan(call: Call) -> dict[str, Any]:
         "along": list(delivery.along),
         "kind": router.settings.kind.value,
         "pending": list(router.pending),
-        "router_warnings": list(router.warnings),
+        "router_warnings": list(told),
     }
 
 
@@ -224,6 +226,8 @@ def _plan(call: Call, system: System, stage: bool) -> tuple[Delivery, Router, di
         with call.phases.time("ingest"):
             in_force = store.load()
             delivery = _delivery(call, in_force)
+            if stage and delivery.former:
+                store.keep_former(delivery.former)
             if stage:
                 store.stage(delivery.bags)
         router, committed = _routers(system, state, delivery.bags, in_force)
@@ -243,9 +247,9 @@ def _note(call: Call, system: System) -> None:
         call.store.note(call.phases, system.run.count)
 
 
-def _agree(store: Store, router: Router, services: tuple[str, ...]) -> None:
+def _agree(store: Store, router: Router, services: tuple[str, ...], warnings: tuple[str, ...]) -> None:
     """Write down what the rest of the transaction has to do, and what its record is to say."""
-    found = {"pending": router.pending, "warnings": router.warnings}
+    found = {"pending": router.pending, "warnings": warnings}
     store.agree(replace(store.lease().agenda, services=services, left=services, **found))
 
 

@@ -111,8 +111,10 @@ class Router:
         del self.lab.routers[self.name]
 
     def reboot(self, timeout: float = 60) -> None:
-        """Shut down, start, plug the same NICs, and wait for the boot: no management server is asked."""
-        self.stop()
+        """Have the router reboot itself, plug the same NICs, and wait for the boot: no management server is asked."""
+        self.exec("systemctl", "reboot", check=False)
+        self.close()
+        self.lab.podman.run("wait", self.container)
         self.start()
         self.wait_boot(timeout)
 

@@ -87,7 +87,7 @@ def test_the_order_of_the_drops_does_not_matter(network: Isolated, expected: lis
 
 def replace_router(network: Isolated, name: str) -> Router:
     """Switch the router off and put an empty one, with the same boot arguments and wires, in its place."""
-    network.router.stop()
+    network.router.power_off()  # one that is stopped in good order would wait for boot arguments at its next boot
     cmdline = (DIRECTORY / "cmdline.txt").read_text(encoding="utf-8")
     other = network.lab.router(name, cmdline, network.router.nics)
     other.wait_boot()

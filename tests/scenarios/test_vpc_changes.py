@@ -264,7 +264,7 @@ def test_nic_names_shuffled_between_two_boots_make_the_same_router(vpc: Vpc) -> 
     assert expected["tcp"] == set(vpcs.PAIRS)
     router = vpc.router
     plugged = {name: where for name, where in router.nics.items() if name != LATE.nic}
-    router.stop()
+    router.power_off()
     movable = [name for name in plugged if name != "eth0"]
     router.nics = {"eth0": plugged["eth0"]}
     router.nics |= {name: plugged[other] for name, other in zip(movable, [*movable[1:], movable[0]], strict=True)}
@@ -275,7 +275,7 @@ def test_nic_names_shuffled_between_two_boots_make_the_same_router(vpc: Vpc) -> 
     assert vpcs.reached(vpc, vpcs.PAIRS) == expected
     assert ask(vpc.hosts["web2"], tcp(ADDRESS["internet"], 22)).seen_from == "192.0.2.90"
     assert ask(vpc.hosts["app1"], tcp(ADDRESS["internet"], 22)).seen_from == "198.51.100.90"
-    router.stop()
+    router.power_off()
     router.nics = plugged
     router.start()
     router.wait_boot()

@@ -24,6 +24,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 # Leaves room for ``.reason`` and the dot and ``.tmp`` of a temporary name within the 255 bytes of a file
 # system.
 _LONGEST_NAME = 240
+_DIGITS = 6
 SELDOM = 32
 """At how many files more the sizes of all are looked at."""
 
@@ -138,6 +139,22 @@ class Archive:
         except ValueError as error:
             raise OSError(0, f"no result record: {one_line(str(error))}", str(path)) from None
         return record if isinstance(record, dict) else None
+
+    def keep_former(self, contents: Mapping[str, bytes], boot: str) -> None:
+        """Write databags into a folder that is numbered and named after a boot; the oldest folders go first.
+
+        The number tells the order: a clock may have been put back. Whoever is killed here begins the same folder again.
+        """
+        known = self._disk.folders(self._paths.former)
+        folder = next((name for name in known if name.endswith(f"-{boot}")), None)
+        if folder is None:
+            folder = f"{max((int(name[:_DIGITS]) for name in known), default=0) + 1:0{_DIGITS}}-{boot}"
+        for name in [name for name in known if name != folder][: -(self._limits.former_folders - 1)]:
+            self._disk.remove_folder(self._paths.former / name)
+        self._disk.make_directory(self._paths.former, PRIVATE_DIRECTORY)
+        self._disk.make_directory(self._paths.former / folder, PRIVATE_DIRECTORY)
+        for name, data in contents.items():
+            self._disk.replace(self._paths.former / folder / f"{name}.json", data)
 
     def _prune(self, directory: Path, newest: Collection[str], most_files: int, most_bytes: int) -> None:
         """Remove the oldest until both caps hold; a drop and its reason go together, the newest drop stays.

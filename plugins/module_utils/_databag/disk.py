@@ -58,6 +58,17 @@ class Disk:
         """Return how many names a directory holds, 0 if it does not exist."""
         return len(os.listdir(directory)) if directory.is_dir() else 0
 
+    def folders(self, directory: Path) -> list[str]:
+        """Return the folders of a directory whose names begin with six digits, in the order of their names."""
+        found = os.listdir(directory) if directory.is_dir() else []
+        return sorted(name for name in found if name[:6].isdecimal() and (directory / name).is_dir())
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder of files."""
+        for name in os.listdir(path):
+            self.remove(path / name)
+        path.rmdir()
+
     def entries(self, directory: Path) -> list[Entry]:
         """Return the regular files of a directory, none if it does not exist."""
         if not directory.is_dir():
@@ -100,6 +111,10 @@ class Disk:
     def remove_directory(self, path: Path) -> None:
         """Remove an empty directory."""
         os.rmdir(path)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name, FileExistsError where there is one: of several who do it one succeeds."""
+        os.link(source, target)
 
     def remove(self, path: Path) -> None:
         """Remove a file, which need not be there."""

@@ -83,7 +83,7 @@ class Journal:
         for name in names:
             staged = self._paths.staged / f"{name}.json"
             if self._disk.exists(staged):
-                self._disk.rename(staged, self._paths.databags / f"{name}.json")
+                self._disk.rename(staged, self._paths.bag(name))
         self._disk.sync_directory(self._paths.databags)
         self._disk.remove(self._paths.journal)
         self._disk.sync_directory(self._paths.databags)

@@ -22,7 +22,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import Drop
 
-__all__ = ["BAGS", "Bag", "merge", "merge_all"]
+__all__ = ["BAGS", "START", "Bag", "merge", "merge_all"]
+
+START = "start"
+"""What start.py notes about how this boot began. It comes into force with the databags, and no drop makes it."""
 
 # Every databag there is, by the name of its file without ``.json``.
 BAGS = (
@@ -40,6 +43,7 @@ BAGS = (
     "networkacl",
     "remoteaccessvpn",
     "site2sitevpn",
+    START,
     "staticroutes",
     "vmdata",
     "vmpassword",

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import START
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -18,6 +20,20 @@ class Paths:
     def databags(self) -> Path:
         """Return the directory of the committed databags."""
         return self.root / "etc/cloudstack"
+
+    @property
+    def boot(self) -> Path:
+        """Return the file that holds the name of this boot; it is gone with the next one."""
+        return self.root / "run/cloudstack/boot"
+
+    @property
+    def former(self) -> Path:
+        """Return the directory of the databags that starts by the management server have set aside."""
+        return self.root / "var/lib/cloudstack/former"
+
+    def bag(self, name: str) -> Path:
+        """Return the file of a committed databag; what is noted about the start is hidden: nobody but we edits it."""
+        return self.databags / (f".{name}.json" if name == START else f"{name}.json")
 
     @property
     def staged(self) -> Path:
@@ -90,3 +106,4 @@ class Limits:
     result_bytes: int = 16 * 1024 * 1024
     unwritten_files: int = 200
     unwritten_bytes: int = 1024 * 1024
+    former_folders: int = 3

@@ -36,8 +36,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     ABSENT,
     MismatchError,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.start import Boot
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.takeover import take_over
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.text import dump_bag
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.this_boot import identify
 
 __all__ = ["Agenda", "Lease", "Limits", "Paths", "Store"]
 
@@ -207,6 +209,15 @@ class Store:
         with self._ours():
             self._journal.forget_undone()
 
+    def boot(self) -> Boot:
+        """Return which boot of the router this is."""
+        return identify(self.paths, self._disk)
+
+    def keep_former(self, bags: Mapping[str, Bag]) -> None:
+        """Keep the databags of a life that ends, for people to look at; done twice in one boot it is the same."""
+        with self._ours():
+            self._archive.keep_former({name: dump_bag(bag) for name, bag in bags.items()}, self.boot().name)
+
     def read_drop(self, name: str) -> bytes:
         """Return the bytes of a drop or aggregate in the inbox; DropError for a bad name or no file."""
         return self._archive.read_drop(name)
@@ -254,8 +265,8 @@ class Store:
 
     def _load_one(self, name: str, *, staged: bool, trusted: bool) -> Bag | None:
         """Read one databag. A staged one that a commit has just moved is found in its new place."""
-        for directory in (self.paths.staged, self.paths.databags) if staged else (self.paths.databags,):
-            path = directory / f"{name}.json"
+        committed = self.paths.bag(name)
+        for path in (self.paths.staged / f"{name}.json", committed) if staged else (committed,):
             try:
                 data = self._disk.read(path)
                 private = self._disk.mode(path) == PRIVATE_FILE
@@ -264,7 +275,7 @@ class Store:
             stored = read_object(str(path), data)
             bag = stored if trusted else parse_bag(name, str(path), data)
             # One that is not private comes from the original, and so does one with leftovers: both are written anew.
-            if private and directory == self.paths.databags and bag == stored:
+            if private and path == committed and bag == stored:
                 self._loaded[name] = bag
             return bag
         return None
@@ -283,7 +294,7 @@ class Store:
 
     def _committed(self, name: str) -> bytes | None:
         """Return the file of a databag as ours would write it, or None when it has to be written anyway."""
-        path = self.paths.databags / f"{name}.json"
+        path = self.paths.bag(name)
         if not self._disk.exists(path) or self._disk.mode(path) != PRIVATE_FILE:
             return None
         return self._disk.read(path)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import START
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges import (
     addresses,
     boot,
@@ -35,10 +36,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     Kind,
     MismatchError,
     list_of,
+    map_of,
     may,
     need,
     record,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.tables import SCHEMAS
 
 Keep = Callable[[dict[str, Any]], bool]
 
@@ -189,6 +192,31 @@ def _take_metadata(bag: Bag) -> Bag:
     return {address: items for address, items in bag.items() if items}
 
 
+def _kept_body(value: Any) -> Any:
+    """Check the body of a drop that was written down like the drop itself."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind not in SCHEMAS:
+        raise MismatchError("the body of a drop", value)
+    return SCHEMAS[kind](value)
+
+
+_AWAY = record(
+    {
+        "vms": need(map_of(k.ip, record({"mac": need(k.mac), "name": may(k.host_name)}))),
+        "tiers": need(list_of(k.cidr4)),
+    }
+)
+_START = record(
+    {
+        "boot": may(k.text),
+        "by": may(k.one_of("server", "open", "own")),
+        "mark": may(k.text),
+        "drops": may(list_of(record({"name": need(k.safe_name), "body": need(_kept_body)}))),
+        "away": may(_AWAY),
+    }
+)
+
+
 def _created(value: dict[str, Any]) -> bool:
     return bool(value["create"])
 
@@ -208,6 +236,7 @@ _TAKERS: dict[str, Callable[[Bag], Bag]] = {
     "networkacl": keyed(packets.NETWORK_ACL, lambda _acl: True, lambda acl: str(acl["device"])),
     "remoteaccessvpn": keyed(services.REMOTE_ACCESS, _created, lambda vpn: str(vpn["vpn_server_ip"])),
     "site2sitevpn": keyed(services.SITE_TO_SITE, _created, lambda vpn: str(vpn["peer_gateway_ip"])),
+    START: _whole(_START),
     "staticroutes": keyed(network.ROUTE, lambda route: not route["revoke"], lambda route: str(route["network"])),
     "vmdata": _take_metadata,
     "vmpassword": _take_texts,

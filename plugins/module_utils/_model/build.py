@@ -20,6 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model i
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.devices import Locator, devices
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import load_balancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    Away,
     Device,
     Kind,
     Nic,
@@ -65,7 +66,14 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
         vm_data=metadata.vm_data(bags),
         passwords=metadata.passwords(bags),
         load_balancer=balancer,
+        away=_away(bags.get("start", {}).get("away", {})),
     )
+
+
+def _away(noted: Mapping[str, Any]) -> Away:
+    tiers = (values.network(network) for network in noted.get("tiers", ()))
+    vms = frozenset((address, vm["mac"]) for address, vm in noted.get("vms", {}).items())
+    return Away(vms, tuple(network for network in tiers if network))
 
 
 def _acls(

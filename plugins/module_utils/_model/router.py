@@ -277,6 +277,17 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Away:
+    """What was there before the management server started the router, and no drop has spoken of since.
+
+    `leases` are pairs of address and MAC; `tiers` are networks. The leases wait for them.
+    """
+
+    leases: frozenset[tuple[str, str]] = frozenset()
+    tiers: tuple[IPv4Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Router:
     """Everything that the databags say, resolved to the NICs that are plugged in, and what VRRP says."""
 
@@ -298,6 +309,7 @@ class Router:
     vm_data: dict[str, Items] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict, repr=False)
     load_balancer: LoadBalancer | None = None
+    away: Away = Away()
 
     def by_role(self, *roles: Role) -> tuple[Device, ...]:
         """Return the devices of the given roles in the order of their numbers."""

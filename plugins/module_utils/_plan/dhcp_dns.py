@@ -143,7 +143,11 @@ def servers(router: Router) -> tuple[Server, ...]:
 
 
 def _server_name(device: Device) -> str:
-    return f"{TIER}{device.networks[0].network_address}".replace(".", "_")
+    return _tier_name(device.networks[0])
+
+
+def _tier_name(network: IPv4Network) -> str:
+    return f"{TIER}{network.network_address}".replace(".", "_")
 
 
 def names(router: Router) -> Wanted:
@@ -202,7 +206,9 @@ def removed(router: Router, wanted_paths: Iterable[str], present: Iterable[str])
     The directories of tiers are among it, with a slash at the end. The server of a tier that is gone is stopped first.
     """
     kept = {server.name for server in servers(router)}
-    mine = {*wanted_paths, *(server.lease_file for server in servers(router)), *(f"{DIRECTORY}/{n}/" for n in kept)}
+    waiting = [Server(_tier_name(network)) for network in router.away.tiers]
+    leases = (server.lease_file for server in (*servers(router), *waiting))
+    mine = {*wanted_paths, *leases, *(f"{DIRECTORY}/{n}/" for n in kept)}
     stale = sorted(path for path in present if path not in mine)
     owners = sorted({name for path in stale if (name := _owner(path)).startswith(TIER) and name not in kept})
     steps: list[Step] = [Run(("systemctl", "stop", f"{Server(name).unit}.service"), f"stop {name}") for name in owners]
@@ -339,14 +345,18 @@ def _forwarders(router: Router, guests: Iterable[Device]) -> tuple[str, ...]:
 def stale_leases(router: Router, server: Server, leases: Iterable[Lease]) -> list[Step]:
     """Return the leases to release: of VMs that are gone, and of addresses that another VM owns now.
 
+    A VM that a start of the router has not told of yet is not gone.
     Without a guest network, or on a backup, dnsmasq does not run and cannot be asked; it will be, once it does.
     """
     if not server.devices or not router.active:
         return []
     mine = {device.name for device in server.devices}
     owners = {str(host.ip): host.mac for host in router.hosts if host.device in mine}
+    found = ((lease, lease.mac.lower()) for lease in leases)
     return [
-        ReleaseLease(lease.ip, lease.mac, server.name) for lease in leases if owners.get(lease.ip) != lease.mac.lower()
+        ReleaseLease(lease.ip, lease.mac, server.name)
+        for lease, mac in found
+        if owners.get(lease.ip) != mac and (lease.ip in owners or (lease.ip, mac) not in router.away.leases)
     ]
 
 

@@ -188,3 +188,94 @@ def test_the_archive_is_signed_even_before_there_is_a_command_line(wired: Router
     wired.put(f"{INBOX}/cloud-scripts.tgz", b"x")
     assert wired.run("vr-boot").returncode == 0
     assert wired.path(f"{INBOX}/cloud-scripts-signature").exists()
+
+
+RUN = "/run/cloudstack"
+POWERED_OFF = "/var/lib/cloudstack/powered-off"
+
+
+@pytest.fixture
+def switched_on(wired: Router) -> Router:
+    """Return a router that was powered off in good order, closed by vr-firewall, without boot arguments yet."""
+    wired.path(f"{INBOX}/cmdline").unlink()
+    wired.put("/etc/cloudstack/cmdline.json", json.dumps({"id": "cmdline", "config": {"eth0ip": "10.1.1.1"}}))
+    wired.put(POWERED_OFF)
+    wired.put(f"{RUN}/closed")
+    shorten(wired, "HOLD", 3)
+    return wired
+
+
+def mark(router: Router) -> str:
+    """Return the mark of the boot arguments that a converge has failed to take."""
+    found = json.loads(router.path(f"{INBOX}/cmd_line.json").read_text())
+    assert found["type"] == "cmdline"
+    return str(found["written"])
+
+
+def test_a_router_that_was_powered_off_waits_for_arguments_before_it_serves_what_it_was(switched_on: Router) -> None:
+    running = switched_on.start("vr-boot")
+    time.sleep(1)
+    assert switched_on.calls() == []
+    assert switched_on.path(f"{RUN}/closed").exists()
+    bring(switched_on, LINE)
+    out, _err = running.communicate(timeout=30)
+    assert running.returncode == 0
+    assert "boot: it was powered off: waiting 3 s for boot arguments" in out
+    assert [call["values"]["vr_drops"] for call in switched_on.calls()] == [["cmd_line.json"]]
+    assert not switched_on.path(POWERED_OFF).exists()
+    assert not switched_on.path(f"{RUN}/closed").exists()
+
+
+def test_a_router_that_was_powered_off_and_gets_no_arguments_serves_what_it_was(switched_on: Router) -> None:
+    """The hypervisor alone has switched it on (J1)."""
+    started = time.monotonic()
+    assert switched_on.run("vr-boot").returncode == 0
+    assert time.monotonic() - started > 2.9
+    assert [call["values"]["vr_drops"] for call in switched_on.calls()] == [[]]
+    again = time.monotonic()
+    assert switched_on.run("vr-boot").returncode == 0
+    assert time.monotonic() - again < 2.5, "it waits once in a boot"
+    assert not switched_on.path(POWERED_OFF).exists()
+
+
+def test_a_converge_that_fails_does_not_end_the_wait_for_good(switched_on: Router) -> None:
+    switched_on.plan({"record": {"rc": 1, "reason": "disk full"}})
+    assert switched_on.run("vr-boot").returncode == 1
+    assert switched_on.path(POWERED_OFF).exists(), "after a power cut now it must not open either"
+
+
+def test_a_reboot_waits_for_nothing(wired: Router) -> None:
+    wired.path(f"{INBOX}/cmdline").unlink()
+    wired.put("/etc/cloudstack/cmdline.json", json.dumps({"id": "cmdline", "config": {}}))
+    assert "waiting" not in wired.run("vr-boot").stdout
+
+
+def test_each_writing_of_the_agent_has_a_mark_of_its_own(wired: Router) -> None:
+    """The same bytes, written again, are another; the same writing, taken again, is not."""
+    wired.plan(*[{"record": None, "status": 1}] * 3)
+    wired.run("vr-boot")
+    first = mark(wired)
+    wired.run("vr-boot")
+    assert mark(wired) == first
+    bring(wired, LINE, age=20)
+    wired.run("vr-boot")
+    assert mark(wired) != first
+
+
+def test_arguments_that_lie_there_at_the_boot_have_a_mark_too(wired: Router) -> None:
+    wired.path(f"{INBOX}/cmdline").unlink()
+    wired.drop("cmd_line.json", '{"type":"cmdline","cmd_line":{"type":"router"}}')
+    wired.plan(*[{"record": None, "status": 1}] * 2)
+    wired.run("vr-boot")
+    first = mark(wired)
+    wired.run("vr-boot")
+    assert mark(wired) == first
+
+
+def test_arguments_that_somebody_sends_to_a_configured_router_have_none(wired: Router) -> None:
+    """They are changed by hand, and must not empty the databags."""
+    wired.run("vr-boot")
+    wired.drop("cmd_line.json", '{"type":"cmdline","cmd_line":{"type":"router"}}')
+    wired.plan({"record": None, "status": 1})
+    wired.run("vr-boot")
+    assert "written" not in wired.path(f"{INBOX}/cmd_line.json").read_text()

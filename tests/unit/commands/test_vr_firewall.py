@@ -251,6 +251,49 @@ def test_a_closed_router_answers_ssh_on_the_control_nic_and_nothing_else(router:
     assert heard == {"control 10.0.0.1 3922 refused", "control 10.1.0.1 3922 refused"}
 
 
+SIGNS = ("/var/cache/cloud/cmdline", "/var/cache/cloud/cmd_line.json", "/var/lib/cloudstack/powered-off")
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_a_router_that_is_started_anew_does_not_open_what_it_had_open(
+    router: Router, namespaces: list[str], sign: str
+) -> None:
+    """What was revoked while it was stopped is closed from the first moment; keepalived, which would be deaf, waits."""
+    router.put(SAVED, WHOLE)
+    router.put("/etc/cloudstack/ips.json", ADDRESSES)
+    router.put(sign)
+    done, live = restored(router, namespaces)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert is_closed(live)
+    assert router.path("/run/cloudstack/closed").exists()
+    elector = ROOT / "roles/redundancy/files/systemd/keepalived.service"
+    assert "ConditionPathExists=!/run/cloudstack/closed\n" in elector.read_text()
+
+
+def test_a_reboot_is_not_closed(router: Router, namespaces: list[str]) -> None:
+    router.put(SAVED, WHOLE)
+    restored(router, namespaces)
+    assert not router.path("/run/cloudstack/closed").exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "remembered"),
+    [
+        ("102 poweroff.target start waiting\n103 systemd-poweroff.service start waiting\n", True),
+        ("7 systemd-halt.service start waiting\n9 halt.target start waiting\n", True),
+        ("102 reboot.target start waiting\n103 shutdown.target start waiting\n", False),
+        ("102 kexec.target start waiting\n", False),
+        ("102 soft-reboot.target start waiting\n", False),
+        ("9 cloudstack-powered-off.service stop running\n", False),
+        ("", False),
+    ],
+)
+def test_only_a_power_off_is_remembered(router: Router, jobs: str, remembered: bool) -> None:
+    router.tool("systemctl", f"[ \"$1\" = list-jobs ] && printf '{jobs}'".replace("\n", "\\n"))
+    assert router.run("vr-powered-off").returncode == 0
+    assert router.path("/var/lib/cloudstack/powered-off").exists() is remembered
+
+
 def settings(unit: str) -> dict[str, list[str]]:
     """Return the settings of a unit, name to values."""
     found: dict[str, list[str]] = {}
@@ -290,9 +333,9 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     for unit in UNITS.iterdir():
         text = unit.read_text()
         for line in text.splitlines():
-            if line.startswith("ExecStart="):
+            if line.startswith(("ExecStart=", "ExecStop=")):
                 # The commands are not installed here.
-                text = text.replace(line, "ExecStart=/bin/true")
+                text = text.replace(line, f"{line.partition('=')[0]}=/bin/true")
         (tmp_path / unit.name).write_text(text)
     units = sorted(str(unit) for unit in tmp_path.iterdir())
     assert len(units) >= 3

@@ -19,6 +19,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.cmdline import parse_cmdline
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag, merge, merge_all
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import Drop, parse_drop
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.start import Boot, take
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.takeover import take_over
 
 DROPS = Path(os.environ.get("VR_REAL_DROPS") or Path(__file__).resolve().parents[4] / "shared" / "drops")
@@ -51,6 +52,22 @@ def replay(scenario: Path) -> dict[str, Bag]:
         for drop in drops_of(path):
             bags = merge(bags, drop)
     return bags
+
+
+@pytest.mark.parametrize("early", [0, 7])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_start_ends_where_a_new_router_does(name: str, early: int) -> None:
+    """Whatever it was before, and when some drops came before the boot arguments."""
+    arguments = arguments_of(DROPS / name)
+    drops = [drop for path in files_of(DROPS / name) for drop in drops_of(path)]
+    sent = [drop for drop in drops if drop.type != "vmpassword"]  # those of the life before wait for their VMs
+    marked = Drop(arguments.name, arguments.type, {**arguments.body, "written": "1.2.3"})
+    life = {**replay(DROPS / name), "start": {"id": "start", "boot": "before", "by": "server", "mark": "1.2.2"}}
+    for drop in [*sent[:early], marked, *sent[early:]]:
+        life = take(life, [drop], Boot("now", 5.0)).bags
+    new = merge_all({}, [arguments, *sent])
+    found = {key: bag for key, bag in life.items() if set(bag) != {"id"} and key not in ("start", "vmpassword")}
+    assert found == {key: bag for key, bag in new.items() if set(bag) != {"id"}}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Kind, Role, Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Away, Kind, Role, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.dhcp_dns import (
     DIRECTORY,
     HOSTS,
@@ -333,6 +333,26 @@ def test_stale_leases_are_those_of_vms_that_are_gone_or_have_lost_the_address() 
         ReleaseLease("10.1.1.12", "02:01:00:00:00:0c"),
         ReleaseLease("10.1.1.13", "02:01:00:00:00:0d"),
     ]
+
+
+def test_leases_of_vms_that_a_start_has_not_told_of_yet_are_kept() -> None:
+    """No drop says them again. One whose address is another VM's goes, and so does one of a stranger."""
+    known, taken = Lease("10.1.1.50", "02:01:00:00:00:50"), Lease("10.1.1.11", "02:01:00:00:00:51")
+    stranger = Lease("10.1.1.52", "02:01:00:00:00:52")
+    away = Away(leases=frozenset({(lease.ip, lease.mac) for lease in (known, taken)}))
+    router = replace(isolated(hosts=(host("10.1.1.11"),)), away=away)
+    upper = Lease(known.ip, known.mac.upper())
+    assert stale_leases(router, servers(router)[0], [upper, taken, stranger]) == [
+        ReleaseLease(taken.ip, taken.mac),
+        ReleaseLease(stranger.ip, stranger.mac),
+    ]
+
+
+def test_lease_files_of_tiers_that_a_start_has_not_told_of_yet_are_kept() -> None:
+    kept, gone = (f"/var/lib/misc/dnsmasq.tier_10_2_{number}_0.leases" for number in (8, 9))
+    router = replace(vpc(), away=Away(tiers=(IPv4Network("10.2.8.0/24"),)))
+    assert removed(router, planned(router), [kept, gone])[-1] == RemoveFile(gone)
+    assert RemoveFile(kept) not in removed(router, planned(router), [kept, gone])
 
 
 def test_stale_leases_wait_while_dnsmasq_does_not_run() -> None:

@@ -39,5 +39,5 @@ SERVICES: dict[str, Planner] = {
 JUDGED_BY_HISTORY = frozenset({"firewall", "load_balancer"})
 """The services that look at the router of the databags in force; for the others it need not be read."""
 
-ABOUT_MACHINES = frozenset({"dhcpconfig", "dhcpentry", "vmdata", "vmpassword"})
+ABOUT_MACHINES = frozenset({"dhcpconfig", "dhcpentry", "start", "vmdata", "vmpassword"})
 """The databags that say nothing about what these services judge: what may pass, and where haproxy listens."""

@@ -15,6 +15,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     Kind,
     MismatchError,
     Shape,
+    may,
     record,
     shape_of,
     shaped,
@@ -145,4 +146,5 @@ def _masked(given: dict[str, str]) -> None:
             raise k.missing(f"eth{number}mask", "a netmask, as the address is given")
 
 
-CMDLINE = record({"cmd_line": Field(arguments)})
+# Which writing of the hypervisor's agent it was: start.py.
+CMDLINE = record({"cmd_line": Field(arguments), "written": may(k.text)})
