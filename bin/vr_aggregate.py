@@ -8,8 +8,11 @@ The format is in contract.md. Drops and their update_config.py and configure.py 
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import vr_command as vr
 from vr_process import tool
@@ -17,6 +20,9 @@ from vr_queue import turn
 
 # VMware and Hyper-V wait 600 s plus 0.6 s per answer, KVM no less: the number of answers is not known here.
 LIMIT = 1790.0
+# Where it is written down which commands of an aggregate have not succeeded, and of how many aggregates.
+LEFT = "/var/lib/cloudstack/commands"
+MOST_LEFT = 20
 _CONVERGE = (f"{vr.COMMANDS}/update_config.py", f"{vr.COMMANDS}/configure.py")
 
 
@@ -45,19 +51,69 @@ def main(args: list[str]) -> None:
         raise vr.CommandError(f"{vr.one_line(ascii(args[1]))[:300]}: expected a file in {vr.INBOX}")
     vr.check_name(name)
     with turn(LIMIT) as left:
-        if not vr.is_due(name):
-            print(f"{name}: already processed")
-            return
-        commands, damage = _read(name)
+        if vr.is_due(name):
+            record, commands = _converge(name, args[1], left)
+            said = vr.summary(record)
+        else:
+            said, commands = f"{name}: already processed", _left(name)
+    # Without the turn, which a command may want for itself.
+    while commands:
+        _run(commands[0])
+        commands = commands[1:]
+        _leave(name, commands)
+    print(said)
+
+
+def _converge(name: str, path: str, limit: float) -> tuple[dict[str, Any], list[Command]]:
+    """Converge for an aggregate and return its record, and the commands that are to run after that.
+
+    They are written down before: the file is archived by the converge, and whatever ends us or a command then, the
+    same aggregate asked for again must not count as done.
+    """
+    steps, damage = _read(name)
+    commands = [command for command in steps if not command.converges]
+    _leave(name, commands)
+    try:
         # A damaged file goes through the converge too: there it is recorded and set aside as failed.
-        record = vr.converge(vr.Request(name, drop=False, aggregate=args[1]), left)
+        record = vr.converge(vr.Request(name, drop=False, aggregate=path), limit)
+    except vr.CommandError:
+        if not os.path.exists(vr.at(f"{vr.INBOX}/processed/{name}.gz")):
+            _leave(name, [])
+        raise
     if damage is not None:
         raise damage
-    # Without the turn, which a command may want for itself.
-    for command in commands:
-        if not command.converges:
-            _run(command)
-    print(vr.summary(record))
+    return record, commands
+
+
+def _leave(name: str, commands: list[Command]) -> None:
+    """Write down which commands of an aggregate have not succeeded yet; nothing is written down of none."""
+    path = vr.at(f"{LEFT}/{name}.json")
+    if commands:
+        os.makedirs(vr.at(LEFT), mode=0o700, exist_ok=True)
+        text = json.dumps([[command.number, *command.words] for command in commands])
+        vr.write_atomically(path, text.encode())
+        _prune()
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _left(name: str) -> list[Command]:
+    """Return the commands of a processed aggregate that have not succeeded."""
+    try:
+        with open(vr.at(f"{LEFT}/{name}.json"), encoding="utf-8") as file:
+            return [Command(number, tuple(words)) for number, *words in json.load(file)]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError) as error:
+        raise vr.CommandError(f"{LEFT}/{name}.json: damaged: {error}") from None
+
+
+def _prune() -> None:
+    """Forget the oldest aggregates of which nobody has asked for the rest."""
+    found = sorted(os.scandir(vr.at(LEFT)), key=lambda entry: entry.stat().st_mtime)
+    for entry in found[:-MOST_LEFT]:
+        os.unlink(entry.path)
 
 
 def _read(name: str) -> tuple[list[Command], vr.CommandError | None]:

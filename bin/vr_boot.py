@@ -112,7 +112,7 @@ def _is_asked() -> bool:
 
 
 def _mark_what_lies_there() -> None:
-    """Mark a cmd_line.json that was there before the router was configured: it came with the start, from nobody else."""
+    """Mark a cmd_line.json that was there before the router was configured: it came with the start."""
     if CMDLINE.exists() or not CMD_LINE.exists():
         return
     try:

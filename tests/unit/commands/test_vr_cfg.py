@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,3 +122,72 @@ def test_an_unknown_aggregate_is_one_line_and_a_processed_one_nothing(router: Ro
     router.put(f"/var/cache/cloud/processed/{NAME}.gz")
     assert router.run("vr_cfg.sh", "-c", PATH).returncode == 0
     assert router.calls() == []
+
+
+LEFT = f"/var/lib/cloudstack/commands/{NAME}.json"
+
+
+def test_a_command_that_failed_runs_when_the_aggregate_is_asked_for_again(router: Router) -> None:
+    """It was archived by its converge, and is no longer in the inbox; what has succeeded does not run again."""
+    command(router, "good.sh")
+    command(router, "bad.sh", "exit 3")
+    lines = "".join(script(f"/opt/cloud/bin/{name}.sh") for name in ("good", "bad", "good"))
+    router.drop(NAME, HEAD + DROP + UPDATE + lines)
+    for _again in range(2):
+        assert router.fails("vr_cfg.sh", "-c", PATH) == "step 4: bad.sh: exit status 3: no output"
+    assert said(router) == ["good.sh|", "bad.sh|", "bad.sh|"]
+    assert router.path(LEFT).stat().st_mode & 0o777 == 0o600
+    command(router, "bad.sh")
+    for _again in range(2):
+        done = router.run("vr_cfg.sh", "-c", PATH)
+        assert (done.returncode, done.stdout) == (0, f"{NAME}: already processed\n")
+    assert said(router)[3:] == ["bad.sh|", "good.sh|"]
+    assert len(router.calls()) == 1
+    assert not router.path(LEFT).exists()
+
+
+def test_commands_run_after_a_kill_between_them_and_their_converge(router: Router) -> None:
+    command(router, "slow.sh", "sleep 5")
+    router.drop(NAME, HEAD + DROP + UPDATE + script("/opt/cloud/bin/slow.sh null"))
+    running = router.start("vr_cfg.sh", "-c", PATH)
+    while not said(router):
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    command(router, "slow.sh")
+    assert router.run("vr_cfg.sh", "-c", PATH).returncode == 0
+    assert said(router) == ["slow.sh|null|"] * 2
+
+
+def test_an_aggregate_that_is_sent_again_as_a_file_is_taken_as_a_whole(router: Router) -> None:
+    command(router, "one.sh")
+    for _again in range(2):
+        router.drop(NAME, HEAD + DROP + UPDATE + script("/opt/cloud/bin/one.sh"))
+        assert router.run("vr_cfg.sh", "-c", PATH).returncode == 0
+    assert said(router) == ["one.sh|"] * 2
+    assert len(router.calls()) == 2
+
+
+def test_nothing_is_left_of_an_aggregate_that_was_refused(router: Router) -> None:
+    command(router, "one.sh")
+    router.drop(NAME, HEAD + DROP + UPDATE + script("/opt/cloud/bin/one.sh"))
+    router.plan({"record": {"rc": 1, "reason": "disk full"}})
+    router.fails("vr_cfg.sh", "-c", PATH)
+    assert not router.path(LEFT).exists()
+
+
+def test_an_aggregate_without_commands_writes_nothing(router: Router) -> None:
+    router.drop(NAME, HEAD + DROP + UPDATE)
+    assert router.run("vr_cfg.sh", "-c", PATH).returncode == 0
+    assert not router.path("/var/lib/cloudstack/commands").exists()
+
+
+def test_what_is_left_is_bounded(router: Router) -> None:
+    command(router, "bad.sh", "exit 3")
+    for number in range(25):
+        name = f"VR-{number}.cfg"
+        router.drop(name, HEAD + script("/opt/cloud/bin/bad.sh"))
+        router.fails("vr_cfg.sh", "-c", f"/var/cache/cloud/{name}")
+    kept = {path.name for path in router.path("/var/lib/cloudstack/commands").iterdir()}
+    assert kept == {f"VR-{number}.cfg.json" for number in range(5, 25)}
