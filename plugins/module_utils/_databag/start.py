@@ -3,8 +3,8 @@
 """Begin with empty databags when the management server starts the router, and with the former ones otherwise.
 
 When the server starts a router, the hypervisor's agent writes boot arguments anew, and the server then sends everything
-that is still wanted and nothing about what is not. So the databags of the life before go, as the original's init.sh
-deletes them (boot_arguments.md). A reboot from inside, or by the hypervisor alone, brings no arguments, and keeps them (J1).
+that is still wanted and nothing about what is not. So the databags of the life before go, as with the original
+(boot_arguments.md). A reboot from inside, or by the hypervisor alone, brings no arguments, and keeps them (J1).
 
 The sign is a `cmdline` drop with a mark, which vr-boot gives to each writing of the agent's file. The note of what was
 taken is committed with the databags: a kill leaves both or neither. The first new mark of a boot is a start; later
