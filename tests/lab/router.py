@@ -118,6 +118,17 @@ class Router:
         self.start()
         self.wait_boot(timeout)
 
+    def bring_arguments(self, text: str, timeout: float = 60) -> None:
+        """Write boot arguments as the agent of the hypervisor does, and wait until they are taken."""
+        self.put(f"{CACHE}/cmdline", "")
+        self.put(f"{CACHE}/cmdline", text)
+        end = time.monotonic() + timeout
+        while self.exists(f"{CACHE}/cmdline") or not self.exists(f"{CACHE}/boot_up_done"):
+            if time.monotonic() > end:
+                journal = self.exec("journalctl", "--no-pager", "--unit", "cloudstack-boot", check=False).stdout
+                raise LabError(f"{self.name}: boot arguments are not taken after {timeout} s\n{journal}")
+            time.sleep(0.05)
+
     def wait_boot(self, timeout: float = 60) -> float:
         """Wait until the router says that it has booted; return the seconds that took."""
         started = time.monotonic()

@@ -243,6 +243,30 @@ def test_a_restart_in_sequence_loses_no_connection(pair: Pair, table: list[str])
     assert pair.primary is backup
 
 
+@pytest.mark.parametrize("which", ["backup", "primary"])
+def test_a_router_that_the_management_server_stops_and_starts_disturbs_nobody(
+    pair: Pair, table: list[str], which: str
+) -> None:
+    """It begins empty, and closed, so that it hears nobody: it must not become a second primary meanwhile."""
+    pair.settle()
+    router = pair.primary if which == "primary" else pair.backup
+    (other,) = (each for each in pair.routers.values() if each is not router)
+    router.stop()
+    pair.settle(("PRIMARY",))
+    before = pairs.transitions(other)
+    with PingStream(pair.vms["web"], INTERNET) as stream:
+        router.start()
+        time.sleep(3)
+        router.bring_arguments(pairs.cmdline(router.name, pair.interval))
+        pairs.send_all(router)
+        took = pair.settle()
+        time.sleep(1)
+    table.append(f"{f'the server restarts the {which}':32} {pair.states()} after {took:.1f} s")
+    assert pair.primary is other
+    assert pairs.transitions(other) == before
+    assert stream.figures["lost"] == []
+
+
 def problems(router: Router) -> str:
     """Return what the watchdog found wrong at its last look."""
     return router.exec("/opt/cloud/bin/checkrouter.sh").stdout

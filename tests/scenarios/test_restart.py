@@ -71,16 +71,6 @@ def is_revoked(rule: dict[str, Any]) -> bool:
     return any((rule["source_ip_address"], rule["source_port_range"]) == (ip, f"{port}:{port}") for ip, port in REVOKED)
 
 
-def write_arguments(router: Router, text: str = ARGUMENTS) -> None:
-    """Write them as the agent of the hypervisor does, and wait until they are taken."""
-    router.put(f"{CACHE}/cmdline", "")
-    router.put(f"{CACHE}/cmdline", text)
-    end = time.monotonic() + 30
-    while router.exists(f"{CACHE}/cmdline") or not router.exists(f"{CACHE}/boot_up_done"):
-        assert time.monotonic() < end, router.exec("journalctl", "-u", "cloudstack-boot", "--no-pager").stdout
-        time.sleep(0.05)
-
-
 def is_open(network: Isolated, target: tuple[str, int]) -> bool:
     return bool(ask(network.internet[INTERNET], tcp(*target)).server)
 
@@ -105,7 +95,7 @@ def test_what_was_revoked_while_it_was_stopped_is_closed_from_the_first_moment(i
         while not router.exists("/run/cloudstack/closed"):
             time.sleep(0.05)
         time.sleep(2)
-        write_arguments(router)
+        router.bring_arguments(ARGUMENTS)
         assert router.exists(f"{states.DATABAGS}/.start.json")
         assert WEB_MAC in router.read(LEASES), "no drop says who has a lease"
         single = [
@@ -135,7 +125,7 @@ def test_the_former_databags_are_set_aside_for_people(isolated: Isolated) -> Non
 def test_the_same_arguments_once_more_take_nothing_away(isolated: Isolated) -> None:
     router = isolated.router
     before = states.databags(router)
-    write_arguments(router)
+    router.bring_arguments(ARGUMENTS)
     assert states.databags(router) == before
     assert len(router.exec("ls", FORMER).stdout.split()) == 1
 
@@ -160,7 +150,7 @@ def test_arguments_that_come_after_drops_of_their_boot_lose_none_of_them(isolate
     states.change(router, *rules, drops.vm("web", WEB_MAC, "10.7.0.11"))
     assert is_open(isolated, ("192.0.2.20", 9105))
     assert is_open(isolated, KEPT)
-    write_arguments(router)
+    router.bring_arguments(ARGUMENTS)
     assert forwards(router) == {"9105:9105"}
     assert is_open(isolated, ("192.0.2.20", 9105))
     assert not is_open(isolated, KEPT)
@@ -177,7 +167,7 @@ def test_a_routed_network_is_not_translated_and_says_so(isolated: Isolated) -> N
     provider.probe.serve(tcp=(443,), udp=())
     provider.add_route("10.7.0.0/24", "192.0.2.20")
     assert ask(web, tcp("192.0.2.1", 443)).seen_from in ("192.0.2.20", "192.0.2.22")
-    write_arguments(router, f"{ARGUMENTS.strip()} is_routed=true userdata=H4sI")
+    router.bring_arguments(f"{ARGUMENTS.strip()} is_routed=true userdata=H4sI")
     told = states.record(router, "cmd_line.json")["warnings"]
     assert [line.partition(" (")[0] for line in told] == [
         "not built yet: is_routed=true",
