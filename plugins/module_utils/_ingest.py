@@ -63,10 +63,12 @@ def deliver(
     merged, taken = found.bags, []
     for name in along:
         try:
-            merged = take(merged, [parse_drop(name, store.read_drop(name))], boot).bags
+            more = take(merged, [parse_drop(name, store.read_drop(name))], boot)
         except DropError:
             continue
-        taken.append(name)
+        if not more.started:  # boot arguments that end a life come in a converge of their own
+            merged = more.bags
+            taken.append(name)
     former = {name: bag for name, bag in bags.items() if name != START} if found.started else None
     return Delivery(merged, tuple(names), tuple(taken), former, found.left_out)
 

@@ -357,3 +357,12 @@ def test_a_kill_at_any_step_of_a_start_loses_nothing_and_opens_nothing(tmp_path:
         assert kept == {name: bag for name, bag in BEFORE.items() if name != START}, number
         number += 2  # each is a process, and costs as many fsyncs
     assert number > 40
+
+
+def test_arguments_that_end_a_life_are_not_taken_along(tmp_path: Path) -> None:
+    """The converge of somebody else's drop sets nothing aside for them."""
+    paths = router(tmp_path)
+    for name, sent in (("along.1", arguments("b")), ("along.2", rule(3))):
+        send(paths, name, sent)
+    found = deliver(Store(paths), BEFORE, [], None, ["along.1", "along.2"])
+    assert (found.along, known(found.bags), found.former) == (("along.2",), {"1", "2", "3"}, None)
