@@ -26,7 +26,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     merge,
     merge_all,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.machines import addresses_of
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.segments import addresses_of
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import Drop
 
 MARK = "written"
