@@ -187,13 +187,10 @@ def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
     old, new, db = pair.primary, pair.backup, pair.vms["db"]
     wait_for(lambda: all(map(knows_its_peer, pair.routers.values())), 10, "each router knows the other one")
     stranger = pair.lab.host("stranger", "guest", f"{UNKNOWN}/24")
-    mac, unknown = vm_mac("db"), pair.lab.mac("stranger")
-    identities = [Identity(mac, VMS["db"]), Identity(mac, UNKNOWN), Identity(unknown, VMS["db"])]
-    identities += [Identity(mac, OWN[old.name]), Identity(unknown, UNKNOWN), Identity(unknown, OWN[old.name])]
     conf = old.exec("cat", "/etc/keepalived/keepalived.conf").stdout
     number = int(re.findall(r"virtual_router_id (\d+)", conf)[0])
     moving = [GATEWAY, *OWN.values(), SOURCE_NAT, STATIC, FAR]
-    contents = [frame for who in identities for frame in frames(who, number, GATEWAY, moving)]
+    contents = [frame for who in identities(pair, old) for frame in frames(who, number, GATEWAY, moving)]
     ports = [22, 80, 2222, 3780, 3922, 8080]
     before = tcp_scan(pair.internet, SOURCE_NAT, ports)
     with (
@@ -221,6 +218,13 @@ def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
     stranger.ip("link", "set", "eth0", "down")
     for host in pair.vms.values():
         host.ip("neigh", "flush", "all")
+
+
+def identities(pair: Pair, router: Router) -> list[Identity]:
+    """Return what a stranger may call himself: a known VM, a router of the pair, nobody known, and mixtures of them."""
+    mac, unknown = vm_mac("db"), pair.lab.mac("stranger")
+    addresses = (VMS["db"], UNKNOWN, OWN[router.name])
+    return [Identity(sender, address) for sender in (mac, unknown) for address in addresses]
 
 
 def knows_its_peer(router: Router) -> bool:
