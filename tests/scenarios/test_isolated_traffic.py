@@ -308,16 +308,16 @@ def test_ftp_opens_nothing_but_what_its_two_ends_could_open_anyway(isolated: Iso
     """A VM's word opens its own address only, to its server only, and no well-known port."""
     db, server, other = isolated.vms["db"], isolated.internet[INTERNET], isolated.internet[ELSEWHERE]
     server.probe.serve(tcp=(21,))
-    closed = [(host, tcp("198.51.100.30", port)) for host in (server, other) for port in (25, 9000)]
+    closed = [(host, tcp("198.51.100.30", port)) for host in (server, other) for port in (443, 9000)]
     assert not any(ask_all(closed))
     with ftp.control(db, INTERNET) as connection:
         connection.say(f"PORT {ftp.told(WEB, 9000)}")
         connection.say(f"PORT {ftp.told('192.0.2.20', 9000)}")
         connection.say(f"PORT {ftp.told(ROUTER, 8080)}")
         assert expected(isolated) == [], "other addresses than the sender's"
-        connection.say(f"PORT {ftp.told(DB, 25)}")
+        connection.say(f"PORT {ftp.told(DB, 443)}")
         assert len(expected(isolated)) == 1
-        assert not ask(server, tcp("198.51.100.30", 25))
+        assert not ask(server, tcp("198.51.100.30", 443))
         connection.say(f"PORT {ftp.told(DB, 9000)}")
         assert not ask(other, tcp("198.51.100.30", 9000))
         assert ask(server, tcp("198.51.100.30", 9000)).server == "db"

@@ -18,6 +18,8 @@ from contextlib import suppress
 
 MARK = "/run/cloudstack/ruleset-generation"
 """Where the count is kept at which all tables were as wanted: in memory, as the kernel counts anew at each boot."""
+BINDINGS_MARK = "/run/cloudstack/bindings-generation"
+"""The same of the table that another service than the firewall's has: who looks at the one does not see the other."""
 
 _NETLINK_NETFILTER = 12
 _NFNL_SUBSYS_NFTABLES = 10
@@ -64,18 +66,19 @@ def current() -> int:
     return int.from_bytes(answer[_HEADER.size + _ATTRIBUTE.size :][:4], "big")
 
 
-def remembered() -> int | None:
+def remembered(mark: str = "") -> int | None:
     """Return the count that was kept since this boot, None when there is none."""
-    with suppress(FileNotFoundError, ValueError), open(MARK, encoding="ascii") as file:
+    with suppress(FileNotFoundError, ValueError), open(mark or MARK, encoding="ascii") as file:
         return int(file.read())
     return None
 
 
-def remember(count: int) -> None:
+def remember(count: int, mark: str = "") -> None:
     """Keep a count at which all tables were as wanted; where that is not possible the tables are listed again."""
-    draft = f"{MARK}.{os.getpid()}"
+    path = mark or MARK
+    draft = f"{path}.{os.getpid()}"
     with suppress(OSError):
-        os.makedirs(os.path.dirname(MARK), mode=0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with open(draft, "w", encoding="ascii") as file:
             file.write(f"{count}\n")
-        os.rename(draft, MARK)
+        os.rename(draft, path)

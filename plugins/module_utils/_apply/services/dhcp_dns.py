@@ -39,19 +39,22 @@ def _bindings(system: System, router: Router) -> list[Step]:
     file = system.once("bindings", router, lambda: bindings.wanted(router, system.render))
     if file is None:
         return []
-    count, kept, own = generation.current(), generation.remembered(), system.transactions.own
+    count, own = generation.current(), system.transactions.own
+    known = generation.remembered(generation.BINDINGS_MARK)
     loaded = firewall.remembered(tables.BINDING_TABLE)["loaded_digest"] == tables.digest(file.content)
     alone = system.transactions.alone(count)
     wanted = Wanted(files=(file,))
     live = observe(system, wanted)
     steps: list[Step] = []
-    if not loaded or not (count == kept or (alone and own > 0)):
+    if not loaded or not (count == known or (alone and own > 0)):
         saved = live.files.get(file.path)
         table = firewall.live_table(system, tables.BINDING_TABLE)
         steps = tables.compare(tables.BINDING_TABLE, file.content, saved.content if saved else None, table)
-    if not steps and alone and own and count - own == kept:
-        # What was as wanted before this process has loaded something still is.
-        generation.remember(count)
+    if not steps and alone and count != known:
+        generation.remember(count, generation.BINDINGS_MARK)
+        if own and count - own == generation.remembered():
+            # The firewall's tables were as wanted before this process has loaded another one, and still are.
+            generation.remember(count)
     return [*steps, *compare(wanted, live)]
 
 
