@@ -142,7 +142,8 @@ def test_everything_is_in_force_without_a_reboot(provisioned: Isolated) -> None:
     for name, value in (("all.arp_ignore", "1"), ("eth1.send_redirects", "0"), ("eth0.accept_source_route", "0")):
         assert router.facts.sysctl(f"net.ipv4.conf.{name}") == value
     assert router.facts.sysctl("net.ipv4.ip_nonlocal_bind") == "1"
-    started = ("cloudstack-boot.path", "cloudstack-converge.socket", "cloudstack-firewall", "dbus", "ssh")
+    own = ("boot.path", "converge.socket", "converge.service", "firewall.service", "powered-off.service")
+    started = ("dbus.service", "ssh.service", *(f"cloudstack-{name}" for name in own))
     assert {name: router.facts.unit(name)["ActiveState"] for name in started} == dict.fromkeys(started, "active")
     assert set(running(router)) == {"ssh", "dbus"}
     assert "yes" not in router.shell("systemctl show --property=NeedDaemonReload '*.service'").stdout
