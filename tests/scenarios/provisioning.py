@@ -94,7 +94,7 @@ def _let_in(machine: Router) -> None:
         f" && install -d -o {USER} -m 700 /home/{USER}/.ssh"
     )
     machine.put(f"/home/{USER}/.ssh/authorized_keys", public_key(machine.lab.name))
-    machine.shell("ssh-keygen -A && systemctl restart ssh")
+    machine.shell("ssh-keygen -A && systemctl reset-failed ssh && systemctl restart ssh")
 
 
 def _prepare_node(node: Router) -> None:
