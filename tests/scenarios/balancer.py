@@ -103,10 +103,17 @@ class Balancer:
 
     def up(self) -> int:
         """Return how many servers haproxy takes for up."""
+        return sum(server["status"].startswith("UP") for server in self.servers())
+
+    def connections(self) -> int:
+        """Return how many connections haproxy has to all servers now."""
+        return sum(int(server["scur"]) for server in self.servers())
+
+    def servers(self) -> list[dict[str, str]]:
+        """Return what haproxy says of its servers, one dictionary each (haproxy's management guide, section 9.1)."""
         shown = self.router.shell("echo show stat | socat - /run/haproxy/admin.sock").stdout.splitlines()
-        rows = [line.split(",") for line in shown if line]
-        status = rows[0].index("status")
-        return sum(row[1] not in ("FRONTEND", "BACKEND") and row[status].startswith("UP") for row in rows[1:])
+        names, *rows = [line.split(",") for line in shown if line]
+        return [dict(zip(names, row, strict=False)) for row in rows if row[1] not in ("FRONTEND", "BACKEND")]
 
     def body(self, revoked: Iterable[Rule] = (), more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the drop."""

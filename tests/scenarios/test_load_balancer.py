@@ -81,7 +81,7 @@ def test_least_connections(network: Isolated, balancer: Balancer) -> None:
     client, answers = network.internet[INTERNET], set()
     with TcpStream(client, PUBLIC, 80):
         for _ in range(6):
-            wait_for(lambda: balancer.sessions(PUBLIC, 80) == 1, 5, "the end of the short connection")
+            wait_for(lambda: balancer.connections() == 1, 5, "the end of the short connection")
             answers.add(tcp_connect(client, PUBLIC, 80).server)
     assert len(answers) == 1
 

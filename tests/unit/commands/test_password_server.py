@@ -8,6 +8,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -172,6 +173,9 @@ def test_no_vm_holds_more_than_its_share_and_all_no_more_than_there_are(
 ) -> None:
     """Else the first to open as many as there are keeps all others out for as long as they may last."""
     monkeypatch.setattr(daemon, "PATIENCE", 5.0)
+    # Both ends of all connections are in this process.
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     assert serve(lambda: held_open([OTHER] * daemon.IN_ALL)) == daemon.PER_CLIENT
     many = [f"{NETWORK}.{20 + number // daemon.PER_CLIENT}" for number in range(daemon.IN_ALL + 40)]
     assert serve(lambda: held_open(many)) == daemon.IN_ALL

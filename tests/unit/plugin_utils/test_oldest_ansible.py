@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -28,12 +29,13 @@ def test_nobody_asks_for_the_plan_before_it_is_made() -> None:
     assert "vr_plan." in json.dumps(tasks[planned + 1 :])
 
 
-def resident_parent() -> ModuleType:
-    """Return bin/vr-converged as a module."""
+def resident_parent(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return bin/vr-converged as a module; its dataclasses look it up by its name."""
     loader = SourceFileLoader("vr_converged", str(ROOT / "bin/vr-converged"))
     spec = spec_from_loader(loader.name, loader)
     assert spec is not None
     module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, loader.name, module)
     loader.exec_module(module)
     return module
 
@@ -47,6 +49,6 @@ def test_the_resident_parent_reads_yaml_without_trust(monkeypatch: pytest.Monkey
             read.append(file_name)
 
     monkeypatch.setattr(dataloader, "DataLoader", Older)
-    parent = resident_parent()
+    parent = resident_parent(monkeypatch)
     parent.sources()
     assert read[0] == str(parent.PLAYBOOK)
