@@ -69,7 +69,7 @@ reference: venv ## write docs/reference/drops.schema.json from the tables of the
 
 docs: venv ## build the site of the documentation into build/docs/html
 	@$(PYTHON) -m pip install --quiet --requirement docs/site/requirements.txt
-	@$(PYTHON) docs/site/build
+	@$(PYTHON) docs/site/build.py
 
 importer: venv ## ask Galaxy's importer whether it would take the collection
 	@python3 -m venv build/importer && build/importer/bin/pip install --quiet 'galaxy-importer>=0.4.30,<0.5'

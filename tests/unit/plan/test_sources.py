@@ -137,8 +137,8 @@ def test_ranges_do_not_overlap_and_say_what_a_slow_look_up_says(seed: int) -> No
     found = [element.split(" : ")[0] for element in sources.planned(router)[0][0].elements]
     ends = sorted(tuple(map(number, _ends(e))) for e in found)
     assert all(before[1] < after[0] for before, after in pairwise(ends))
-    edges = {int(n.network_address) + d for n, _ in connected for d in (-1, 0)}
-    edges |= {int(n.broadcast_address) + d for n, _ in connected for d in (0, 1)}
+    edges = {int(n.network_address) + d for n, _nic in connected for d in (-1, 0)}
+    edges |= {int(n.broadcast_address) + d for n, _nic in connected for d in (0, 1)}
     edges |= {int(r.network.network_address) + d for r in routes for d in (-1, 0)}
     edges |= {int(r.network.broadcast_address) + d for r in routes for d in (0, 1)}
     for edge in edges:

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Build the site of the documentation into build/docs/html; a broken link within it, or any other warning, fails.
@@ -29,7 +28,7 @@ def gather() -> None:
     shutil.rmtree(SOURCE.parent, ignore_errors=True)
     for name in files():
         wanted = name == "README.md" or name.startswith("docs/")
-        if not wanted or name.startswith(f"{SITE}build"):
+        if not wanted or name.startswith(f"{SITE}build.py"):
             continue
         target = SOURCE / (name.removeprefix(SITE) if name.startswith(SITE) else name)
         target.parent.mkdir(parents=True, exist_ok=True)
