@@ -235,7 +235,7 @@ def test_a_slow_vm_does_not_stop_another(net: Shared, port: int) -> None:
 
 
 FLOOD = """
-import socket, sys
+import socket, sys, time
 held = []
 for _ in range(150):
     s = socket.socket(); s.settimeout(5)
@@ -243,6 +243,7 @@ for _ in range(150):
         s.connect((sys.argv[1], int(sys.argv[2]))); held.append(s)
     except ConnectionRefusedError:
         pass
+time.sleep(1)
 still = 0
 for s in held:
     s.setblocking(False)
@@ -259,8 +260,9 @@ print(still)
 @pytest.mark.parametrize("port", [80, 443, 8080])
 def test_a_vm_cannot_have_all_connections_of_a_service(net: Shared, port: int) -> None:
     """nginx holds 8,192; and what the kernel counts for this is no drift of the ruleset."""
-    # Those of a test before that are not closed yet count, too. The password server itself takes eight from one VM.
-    fewest = 1 if port == 8080 else 50
+    # Those of a test before that are not closed yet count, too. The password server itself takes eight from one VM, and
+    # waits for none of them long.
+    fewest = 0 if port == 8080 else 50
     assert fewest <= int(net.vms["second"].run("python3", "-c", FLOOD, ROUTER, str(port)).stdout) <= 100
     assert get(net.vms["first"], f"http://{ROUTER}/latest/vm-id")[0] == "200"
     net.router.shell("nft add table inet other; nft delete table inet other")
