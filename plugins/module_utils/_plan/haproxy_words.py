@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a load balancer's configuration may say: a word that is not here is refused (`haproxy_guard`).
 
-These are the words that the management server writes, and those of the manual (haproxy 2.6 and 3.0) that can neither
+These are the words that the management server writes, and those of the manual (haproxy 2.6) that can neither
 read nor write a file, start a program, open a socket but to the machines, nor change who the process is.
 One line a keyword: where it may be, the keyword, and its arguments.
 
