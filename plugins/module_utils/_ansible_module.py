@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils import basic
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils import _parcel
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
@@ -16,8 +16,11 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.re
 
 def main(name: str) -> None:
     """Run the entry of a module; the action plugin sends the templates along."""
-    module = AnsibleModule({**SPECS[name], **_parcel.SPEC}, supports_check_mode=True)
-    render = Renderer(_parcel.unpacked(module.params["_templates"]))
+    # Nobody is offered the option of the action plugin: it is there only where that plugin has given it.
+    given = basic._load_params() or {}
+    parcel = {option: spec for option, spec in _parcel.SPEC.items() if option in given}
+    module = basic.AnsibleModule({**SPECS[name], **parcel}, supports_check_mode=True)
+    render = Renderer(_parcel.unpacked(module.params.get("_templates")))
     call = Call(module.params, render, check_mode=module.check_mode, diff=module._diff)
     try:
         result = ENTRIES[name](call)

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Mapping
 
 # Ansible tells the router's journal the arguments of every task: this one is nothing to read there.
-# The name is hidden (validate-modules says: a leading underscore), because nobody but the action plugin gives it.
 SPEC = {"_templates": {"type": "str", "no_log": True}}
 
 
