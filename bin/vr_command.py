@@ -56,7 +56,7 @@ class UnjudgedError(CommandError):
 class Request(NamedTuple):
     """Say what to converge: a drop, an aggregate (its path), or neither.
 
-    ``name`` is the name of the result record, and of the drop if ``drop`` says that there is one. ``along`` are drops
+    ``name`` is the name of the result record, and of the drop if ``drop`` says that there is one. ``waiting`` are drops
     that other commands wait to have taken.
     """
 
@@ -65,15 +65,15 @@ class Request(NamedTuple):
     aggregate: str | None = None
     keep: bool = True
     options: tuple[str, ...] = ()
-    along: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
 
     def variables(self) -> str:
         """Return the extra variables of the playbook as JSON."""
         values: dict[str, Any] = {"vr_drops": [self.name] if self.drop else [], "vr_keep": self.keep}
         if self.aggregate is not None:
             values["vr_aggregate"] = self.aggregate
-        if self.along:
-            values["vr_along"] = self.along
+        if self.waiting:
+            values["vr_waiting"] = self.waiting
         return json.dumps(values)
 
 
@@ -152,7 +152,7 @@ def converge(request: Request, limit: float) -> dict[str, Any]:
     said = _failed_task(played.output.decode(errors="replace"))
     what = f" ({one_line(said)[:500]})" if said else ""
     left = "and left no result" if record is None else "after its result was recorded"
-    kind = UnjudgedError if request.along and record is None else CommandError
+    kind = UnjudgedError if request.waiting and record is None else CommandError
     raise kind(f"{request.name}: the converge {played.end()} {left}{what}, see {LOG}{unwritten}")
 
 
@@ -237,7 +237,7 @@ def _play_warm(request: Request, limit: float, output: int) -> tuple[int | None,
     """Have the resident parent run the playbook; no status where it is absent, too old, stuck or has died.
 
     It begins only when it is told to go. If it dies after that its converge dies too, and has left its record or a
-    transaction without an owner, which a cold run takes over.
+    transaction without an owner, which a cold run finishes or undoes.
     """
     import socket  # imported here: it costs 8 ms, and most commands do not converge
 

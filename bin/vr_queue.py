@@ -20,7 +20,7 @@ from typing import Any
 import vr_command as vr
 
 WAITING = "/run/cloudstack/waiting"
-MAX_ALONG = 200
+MAX_WAITING = 200
 
 
 class BusyError(vr.CommandError):
@@ -62,7 +62,7 @@ def take(request: vr.Request, limit: float) -> dict[str, Any] | None:
             return vr.accepted(vr.read_record(request.name))
         if not vr.is_due(request.name):
             return None
-        return _converge(request._replace(along=_others(request)), left)
+        return _converge(request._replace(waiting=_others(request)), left)
 
 
 def _converge(request: vr.Request, limit: float) -> dict[str, Any]:
@@ -71,8 +71,8 @@ def _converge(request: vr.Request, limit: float) -> dict[str, Any]:
     try:
         return vr.converge(request, limit)
     except vr.UnjudgedError:
-        _set_apart(request.along)
-        return vr.converge(request._replace(along=()), max(end - time.monotonic(), 1.0))
+        _set_apart(request.waiting)
+        return vr.converge(request._replace(waiting=()), max(end - time.monotonic(), 1.0))
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def _waiting(request: vr.Request) -> Iterator[None]:
 def _others(request: vr.Request) -> tuple[str, ...]:
     """Return the drops that wait and are to be kept, or not, as this one; those that came first are first."""
     found = [name for _path, name, keep in _registered() if keep == request.keep and name != request.name]
-    return tuple(dict.fromkeys(found))[:MAX_ALONG]
+    return tuple(dict.fromkeys(found))[:MAX_WAITING]
 
 
 def _registered() -> Iterator[tuple[str, str, bool]]:

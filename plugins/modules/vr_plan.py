@@ -25,7 +25,7 @@ options:
     type: list
     elements: str
     default: []
-  along:
+  waiting:
     description:
       - Names of more files in C(/var/cache/cloud), which wait for a converge of their own.
       - They are merged after O(drops), in the order given.
@@ -74,7 +74,7 @@ transaction:
 services:
   description:
     - The services whose plan is not empty, in the order in which they are to be applied.
-    - All of them have to be, or M(cloudstack.virtual_router.vr_refuse) has to be called, else nothing comes into force.
+    - All of them have to be, or M(cloudstack.virtual_router.vr_abort) has to be called, else nothing comes into force.
   returned: success
   type: list
   elements: str
@@ -85,8 +85,8 @@ drops:
   type: list
   elements: str
   sample: ["cmd_line.json"]
-along:
-  description: Those of O(along) that were merged.
+waiting:
+  description: Those of O(waiting) that were merged.
   returned: success
   type: list
   elements: str
@@ -116,7 +116,7 @@ steps:
   sample: ["firewall: load table inet cloudstack: the rules changed"]
 """
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ansible_module import main
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.module import main
 
 if __name__ == "__main__":
     main("vr_plan")

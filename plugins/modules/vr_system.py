@@ -40,7 +40,7 @@ commands:
   sample: 5
 """
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ansible_module import main
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.module import main
 
 if __name__ == "__main__":
     main("vr_system")

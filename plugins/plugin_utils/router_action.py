@@ -19,13 +19,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.plugin_utils import b
 
 bytecode.keep()
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils import _parcel  # noqa: E402
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import (  # noqa: E402
-    ENTRIES,
-    SPECS,
-    Call,
-    VrError,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge import parcel  # noqa: E402
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call, VrError  # noqa: E402
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.entry import ENTRIES, SPECS  # noqa: E402
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer  # noqa: E402
 
 PR_SET_PDEATHSIG = 1
@@ -56,7 +52,7 @@ def _play_pid() -> int:
 def _end_with(play: int) -> None:
     """Have the kernel end this process with the one that plays, if that is another one.
 
-    Else the work of a play that was killed would go on beside the next converge, which has taken over its transaction.
+    Else the work of a play that was killed would go on beside the next converge, which has the lock by then.
     """
     if play == os.getpid():
         return
@@ -76,7 +72,7 @@ class RouterAction(ActionBase):
         result = super().run(tmp, task_vars)
         name = self._task.action.rsplit(".", 1)[-1]
         if not self._runs_here():
-            arguments = {**self._task.args, "_templates": _parcel.packed(read_templates())}
+            arguments = {**self._task.args, "_templates": parcel.packed(read_templates())}
             result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
             return result
         _checked, parameters = self.validate_argument_spec(SPECS[name])

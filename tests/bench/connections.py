@@ -29,11 +29,11 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.co
 from tests.bench import connections
 class Log:
     log = staticmethod(print)
-class System:
+class Host:
     run = Log
 before, after = connections.routers(sys.argv[1])
 started = time.monotonic()
-execute._cut_flows(CutFlows((before,), after), System)
+execute._cut_flows(CutFlows((before,), after), Host)
 seconds = time.monotonic() - started
 # Not ru_maxrss, which begins with what the process was a copy of.
 peak = re.search("VmHWM:[^0-9]*([0-9]+) kB", Path("/proc/self/status").read_text())[1]

@@ -20,7 +20,7 @@ LICENCE = "GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/
 UTILS = "plugins/module_utils/"
 PURE = tuple(f"{UTILS}{package}/" for package in ("_databag", "_model", "_plan"))
 # The store is the one part of _databag that touches the disk.
-ON_DISK = ("store", "journal", "lease", "disk", "archive", "paths", "this_boot")
+ON_DISK = ("store", "journal", "lock", "disk", "archive", "paths", "this_boot")
 DISK = frozenset(f"{UTILS}_databag/{name}.py" for name in ON_DISK)
 IMPURE_MODULES = frozenset(
     {"ansible", "fcntl", "glob", "io", "os", "shutil", "socket", "subprocess", "tempfile", "urllib"}

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils import _parcel
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge import parcel
 from ansible_collections.cloudstack.virtual_router.plugins.plugin_utils.router_action import read_templates
 from tests.chaos import lost_runs
 from tests.lab.lab import Lab
@@ -147,7 +147,7 @@ def test_what_a_control_node_sends_is_told_to_the_journal_without_its_templates(
     told = [line for line in told if "Invoked with" in line]
     assert [line for line in told if AGGREGATE in line], "the tasks are told"
     assert max(map(len, told)) < 1000
-    assert not [line for line in told if _parcel.packed(read_templates())[:40] in line or "ruleset.nft.j2" in line]
+    assert not [line for line in told if parcel.packed(read_templates())[:40] in line or "ruleset.nft.j2" in line]
 
 
 def test_check_and_diff_show_the_change_and_change_nothing(

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import execute
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
@@ -15,31 +15,31 @@ class VerifyError(Exception):
     """What was applied is not what the router has now."""
 
 
-def plan(name: str, system: System, router: Router, committed: Router) -> tuple[Step, ...]:
+def plan(name: str, host: Host, router: Router, committed: Router) -> tuple[Step, ...]:
     """Return the steps from what is live to what the router shall be; changes nothing."""
-    with system.phases.time(f"{name}.plan"):
-        return tuple(SERVICES[name](system, router, committed))
+    with host.phases.time(f"{name}.plan"):
+        return tuple(SERVICES[name](host, router, committed))
 
 
-def converge(name: str, system: System, router: Router, committed: Router) -> tuple[Step, ...]:
+def converge(name: str, host: Host, router: Router, committed: Router) -> tuple[Step, ...]:
     """Bring the service to its wanted state, read it back, and return the steps that it took.
 
     `committed` is the router of the databags in force: what it admitted and `router` does not is cut.
     Raises CommandError when a daemon refuses, VerifyError when the router is not as planned afterwards.
     """
-    steps = plan(name, system, router, committed)
+    steps = plan(name, host, router, committed)
     if steps:
-        with system.phases.time(f"{name}.check"):
-            execute.check(steps, system)
-        with system.phases.time(f"{name}.apply"):
-            execute.apply(steps, system)
-        with system.phases.time(f"{name}.verify"):
-            _verify(name, system, router, committed)
+        with host.phases.time(f"{name}.check"):
+            execute.check(steps, host)
+        with host.phases.time(f"{name}.apply"):
+            execute.apply(steps, host)
+        with host.phases.time(f"{name}.verify"):
+            _verify(name, host, router, committed)
     return steps
 
 
-def _verify(name: str, system: System, router: Router, committed: Router) -> None:
+def _verify(name: str, host: Host, router: Router, committed: Router) -> None:
     """Plan again: what is left over was not applied, or did not stay (B3)."""
-    left = [step for step in SERVICES[name](system, router, committed) if not step.moot_at_verify]
+    left = [step for step in SERVICES[name](host, router, committed) if not step.moot_at_verify]
     if left:
         raise VerifyError(f"{name}: not as planned after it was applied: " + "; ".join(s.summary for s in left[:5]))

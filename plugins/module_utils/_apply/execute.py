@@ -22,10 +22,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply i
     redundancy,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.connections import Connections
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services.system import root_shadow
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.shadow import root_shadow
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.tables import digest_file, list_table
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
     conntrack,
     dhcp_dns,
@@ -65,112 +65,112 @@ LEASE_WAIT = 2.0
 """How long dnsmasq may take to write its lease file after a release, in seconds."""
 
 
-def check(steps: Iterable[Step], system_: System) -> None:
+def check(steps: Iterable[Step], host: Host) -> None:
     """Let the daemons judge the candidates; raises CommandError with their words. Changes nothing.
 
     A ruleset needs no such question: nft loads the whole of it or nothing.
     """
     for step in steps:
         if isinstance(step, HaproxyService):
-            haproxy.check(step, system_)
+            haproxy.check(step, host)
         elif isinstance(step, WriteFile) and step.file.checker:
             path = files.candidate(step.file)
             try:
-                system_.run([path if word == "{}" else word.format(path) for word in step.file.checker])
+                host.run([path if word == "{}" else word.format(path) for word in step.file.checker])
             finally:
                 os.unlink(path)
 
 
-def apply(steps: Iterable[Step], system_: System) -> None:
+def apply(steps: Iterable[Step], host: Host) -> None:
     """Carry out the steps in order; the first failure is raised."""
     for step in steps:
-        _ACTIONS[type(step)](step, system_)
-    system_.forget()
+        _ACTIONS[type(step)](step, host)
+    host.forget()
 
 
-def _write_file(step: WriteFile, system_: System) -> None:
+def _write_file(step: WriteFile, host: Host) -> None:
     files.replace(step.file)
-    system_.run.log(step.summary)
+    host.run.log(step.summary)
 
 
-def _remove_file(step: RemoveFile, system_: System) -> None:
+def _remove_file(step: RemoveFile, host: Host) -> None:
     os.unlink(step.path)
-    system_.run.log(step.summary)
+    host.run.log(step.summary)
 
 
-def _remove_directory(step: RemoveDirectory, system_: System) -> None:
+def _remove_directory(step: RemoveDirectory, host: Host) -> None:
     shutil.rmtree(step.path)
-    system_.run.log(step.summary)
+    host.run.log(step.summary)
 
 
-def _set_knob(step: SetKnob, system_: System) -> None:
+def _set_knob(step: SetKnob, host: Host) -> None:
     files.set_knob(step.path, step.value)
-    system_.run.log(step.summary)
+    host.run.log(step.summary)
 
 
-def _run(step: Run, system_: System) -> None:
-    system_.run(step.argv)
+def _run(step: Run, host: Host) -> None:
+    host.run(step.argv)
 
 
-def _ip_batch(step: IpBatch, system_: System) -> None:
+def _ip_batch(step: IpBatch, host: Host) -> None:
     for line in step.lines:
-        system_.run.log(f"ip {line}")
-    system_.run(("ip", "-batch", "-"), stdin="".join(f"{line}\n" for line in step.lines))
-    system_.forget()
+        host.run.log(f"ip {line}")
+    host.run(("ip", "-batch", "-"), stdin="".join(f"{line}\n" for line in step.lines))
+    host.forget()
 
 
-def _announce(step: Announce, system_: System) -> None:
-    macs = {nic.name: nic.mac for nic in system_.nics}
-    network.announce(step.addresses, macs, system_.run.log)
+def _announce(step: Announce, host: Host) -> None:
+    macs = {nic.name: nic.mac for nic in host.nics}
+    network.announce(step.addresses, macs, host.run.log)
 
 
-def _close_router(step: CloseRouter, system_: System) -> None:
+def _close_router(step: CloseRouter, host: Host) -> None:
     found = files.read(LOCKDOWN)
     if found is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), LOCKDOWN)
     control = "".join(f"add element inet {tables.TABLE} control_nics {{ {nic} }}\n" for nic in step.control)
-    system_.run(("nft", "--file", "-"), stdin=found.content + control)
-    system_.run.log(step.summary)
+    host.run(("nft", "--file", "-"), stdin=found.content + control)
+    host.run.log(step.summary)
 
 
-def _load_ruleset(step: LoadRuleset, system_: System) -> None:
+def _load_ruleset(step: LoadRuleset, host: Host) -> None:
     """Change the table that is there; what the kernel refuses or does not hold then is loaded as a whole."""
     whole = step.text + step.cleanup
     try:
         parts = (whole,) if step.change is None else (step.change.fill, step.change.switch)
-        listing = _nft(step, parts, system_)
+        listing = _nft(step, parts, host)
     except (CommandError, tables.TableError) as error:
         if step.change is None or (isinstance(error, CommandError) and error.returncode != NFT_REFUSED):
             raise
-        system_.run.log(f"table inet {step.table} could not be changed, load it as a whole: {error}")
-        listing = _nft(step, (whole,), system_)
+        host.run.log(f"table inet {step.table} could not be changed, load it as a whole: {error}")
+        listing = _nft(step, (whole,), host)
     digests = {"loaded_digest": tables.digest(step.text), "listed_digest": tables.listed_digest(listing)}
-    files.replace(File(str(firewall.digest_file(step.table)), json.dumps(digests), mode=0o600))
+    files.replace(File(str(digest_file(step.table)), json.dumps(digests), mode=0o600))
 
 
-def _nft(step: LoadRuleset, parts: Iterable[str], system_: System) -> str:
+def _nft(step: LoadRuleset, parts: Iterable[str], host: Host) -> str:
     """Load the parts that say something, each in one transaction, and return what the kernel lists then."""
     for part in filter(None, parts):
-        system_.run(("nft", "--file", "-"), stdin=part)
-        system_.transactions.own += 1
-    listing = firewall.list_table(system_, step.table)
+        host.run(("nft", "--file", "-"), stdin=part)
+        host.transactions.own += 1
+    listing = list_table(host, step.table)
     tables.must_hold(listing, step.text, step.table)
     return listing
 
 
-def _cut_flows(step: conntrack.CutFlows, system_: System) -> None:
+def _cut_flows(step: conntrack.CutFlows, host: Host) -> None:
     """Delete the entries; the new rules are in force already, so nothing that they refuse comes after the list."""
     verdicts, count = Verdicts(step.olds, step.new), 0
     with Connections() as kernel:
         for pattern in flow_patterns.patterns(step.olds, step.new):
             count += kernel.cut(pattern, verdicts.cuts)
-    system_.run.log(f"cut {count} connections")
+    host.run.log(f"cut {count} connections")
 
 
-def _release_lease(step: ReleaseLease, system_: System) -> None:
+def _release_lease(step: ReleaseLease, host: Host) -> None:
     """Release through D-Bus: unlike a DHCPRELEASE packet it works on every address of a NIC (F3)."""
     server = dhcp_dns.Server(step.server)
-    system_.run(server.call("DeleteDhcpLease", "s", step.ip))
+    host.run(server.call("DeleteDhcpLease", "s", step.ip))
     deadline = time.monotonic() + LEASE_WAIT
     while time.monotonic() < deadline:
         found = files.read(server.lease_file)
@@ -180,32 +180,32 @@ def _release_lease(step: ReleaseLease, system_: System) -> None:
         time.sleep(0.02)
 
 
-def _set_root_password(step: SetRootPassword, system_: System) -> None:
-    system_.run(("chpasswd",), stdin=f"root:{step.password}\n")
+def _set_root_password(step: SetRootPassword, host: Host) -> None:
+    host.run(("chpasswd",), stdin=f"root:{step.password}\n")
     mark = system.password_mark(step.password, root_shadow())
     files.replace(File(system.PASSWORD_MARK, f"{mark}\n", mode=0o600))
 
 
-def _publish_metadata(step: PublishMetadata, system_: System) -> None:
+def _publish_metadata(step: PublishMetadata, host: Host) -> None:
     metadata_tree.publish(step)
-    system_.run.log(step.summary)
+    host.run.log(step.summary)
 
 
-def _store_passwords(step: StorePasswords, system_: System) -> None:
+def _store_passwords(step: StorePasswords, host: Host) -> None:
     passwords.store(step)
-    system_.run.log(step.summary)
+    host.run.log(step.summary)
 
 
-def _await_listeners(step: AwaitListeners, _system: System) -> None:
+def _await_listeners(step: AwaitListeners, _host: Host) -> None:
     listeners.wait(step)
 
 
-def _await_release(step: AwaitRelease, system_: System) -> None:
-    redundancy.await_release(step.addresses, system_.run)
-    system_.forget()
+def _await_release(step: AwaitRelease, host: Host) -> None:
+    redundancy.await_release(step.addresses, host.run)
+    host.forget()
 
 
-_ACTIONS: dict[type[Step], Callable[[Any, System], None]] = {
+_ACTIONS: dict[type[Step], Callable[[Any, Host], None]] = {
     WriteFile: _write_file,
     RemoveFile: _remove_file,
     RemoveDirectory: _remove_directory,

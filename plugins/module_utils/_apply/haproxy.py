@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError, Runner
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import Certificate
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES
@@ -45,7 +45,7 @@ class Workers:
     failed: int = 0
 
 
-def check(step: HaproxyService, system: System) -> None:
+def check(step: HaproxyService, host: Host) -> None:
     """Let haproxy judge configuration and certificates in a directory of their own.
 
     Raises CommandError with haproxy's own words.
@@ -56,7 +56,7 @@ def check(step: HaproxyService, system: System) -> None:
             _write(f"{directory}/{os.path.basename(file.path)}", content)
         candidate = f"{directory}/{os.path.basename(CONFIG)}"
         try:
-            system.run(("haproxy", "-c", "-f", candidate))
+            host.run(("haproxy", "-c", "-f", candidate))
         except CommandError as error:
             said = error.output.replace(f"{directory}/", "")
             if not step.serves and error.returncode == _NO_LISTENER[0] and _NO_LISTENER[1] in said:
@@ -64,7 +64,7 @@ def check(step: HaproxyService, system: System) -> None:
             raise _refused(("haproxy", "-c"), error.returncode, said, step.hidden) from error
 
 
-def serve(step: HaproxyService, system: System) -> None:
+def serve(step: HaproxyService, host: Host) -> None:
     """Start or stop haproxy, or pass its listeners over to a new worker; what runs stays with the old one (G1).
 
     Raises CommandError with haproxy's own words when the new one does not come up; the old one goes on working.
@@ -74,14 +74,14 @@ def serve(step: HaproxyService, system: System) -> None:
     before, started = workers(), int(time.time())
     command = ("systemctl", step.verb, f"{UNIT}.service")
     try:
-        system.run(command)
+        host.run(command)
         if step.serves:
             _await_workers(before)
     except CommandError as error:
-        said = system.run(("journalctl", "--unit", UNIT, "--output", "cat", "--no-pager", "--since", f"@{started}"))
+        said = host.run(("journalctl", "--unit", UNIT, "--output", "cat", "--no-pager", "--since", f"@{started}"))
         if step.verb == "start":
             # Debian's unit tries again for ever.
-            system.run(("systemctl", "stop", f"{UNIT}.service"), check=False)
+            host.run(("systemctl", "stop", f"{UNIT}.service"), check=False)
         raise _refused(command, error.returncode, said or error.output, step.hidden) from error
 
 

@@ -5,15 +5,15 @@
 from __future__ import annotations
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Wanted
 
 
-def observe(system: System, wanted: Wanted) -> Live:
+def observe(host: Host, wanted: Wanted) -> Live:
     """Return what is there; what is missing is left out."""
     return Live(
         files=files.read_all(file.path for file in wanted.files),
         knobs=files.read_knobs(path for path, _value in wanted.knobs),
-        active=system.active if wanted.units else frozenset(),
+        active=host.active if wanted.units else frozenset(),
     )

@@ -84,13 +84,13 @@ class Paths:
         return self.root / "var/lib/cloudstack/.reserve"
 
     @property
-    def lease(self) -> Path:
+    def lock(self) -> Path:
         """Return the file that says who runs the transaction."""
         return self.root / "var/lib/cloudstack/transaction.json"
 
     @property
-    def lock(self) -> Path:
-        """Return the file whose lock guards the lease and what it allows."""
+    def guard(self) -> Path:
+        """Return the file that is locked (flock(2)) while somebody reads or writes the lock."""
         return self.root / "var/lib/cloudstack/transaction.lock"
 
 

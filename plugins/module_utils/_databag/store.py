@@ -3,7 +3,7 @@
 """Keep databags, drops and results on disk.
 
 All I/O of this package is in five modules: this one puts together disk.py (single steps), journal.py (the
-commit), lease.py (one transaction at a time) and archive.py (drops and results). Everything else is pure.
+commit), lock.py (one transaction at a time) and archive.py (drops and results). Everything else is pure.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     one_line,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.journal import Journal
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.lease import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.lock import (
     HELD,
     WAIT,
     Agenda,
-    Lease,
-    Leases,
+    Lock,
+    Locks,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import BAGS, Bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Limits, Paths
@@ -41,7 +41,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.text import dump_bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.this_boot import identify
 
-__all__ = ["Agenda", "Lease", "Limits", "Paths", "Store"]
+__all__ = ["Agenda", "Limits", "Lock", "Paths", "Store"]
 
 _RESERVE = 1024 * 1024
 """Bytes; the files of a router with 10,000 rules are about as large, and each that is put back frees another."""
@@ -51,7 +51,7 @@ class Store:
     """Load databags, change them in a transaction, and look after drops and results.
 
     Reading needs no transaction. Changing goes ``begin``, ``stage``, then ``commit`` or ``discard``, then
-    ``end``; later processes of the same transaction ``resume`` it by the id of its lease. DatabagError: a
+    ``end``; later processes of the same transaction ``resume`` it by the id of its lock. DatabagError: a
     stored databag is damaged; TransactionError: the transaction is not (or no longer) ours; OSError: the disk
     is full or broken, and the old databags are still there.
     """
@@ -60,9 +60,9 @@ class Store:
         self.paths = paths or Paths()
         self._disk = disk or Disk()
         self._journal = Journal(self.paths, self._disk)
-        self._leases = Leases(self.paths, self._disk)
+        self._locks = Locks(self.paths, self._disk)
         self._archive = Archive(self.paths, self._disk, limits or Limits())
-        self._lease_id: str | None = None
+        self._lock_id: str | None = None
         self._loaded: dict[str, Bag] = {}
         self.recovered: list[str] = []
 
@@ -72,14 +72,14 @@ class Store:
         With ``checked`` the caller knows that this transaction has loaded and staged: then what is not staged is our
         own and clean, and is taken as it is. What is staged may replace something unclean.
         """
-        with self._leases.undisturbed():
+        with self._locks.undisturbed():
             trusted = frozenset(BAGS) - set(self._journal.staged()) if checked else frozenset[str]()
             return self._load(self._journal.committing(), trusted)
 
     def load_staged(self, committed: Mapping[str, Bag] | None = None, *, checked: bool = False) -> dict[str, Bag]:
         """Return the databags as a commit would leave them; what `load` just returned need not be read again."""
         trusted = frozenset(BAGS) if checked else frozenset[str]()
-        with self._leases.undisturbed():
+        with self._locks.undisturbed():
             staged = [*self._journal.committing(), *self._journal.staged()]
             if committed is None:
                 return self._load(staged, trusted)
@@ -88,16 +88,16 @@ class Store:
 
     def begin(
         self, owner: str, agenda: Agenda | None = None, *, pid: int = 0, wait: float = WAIT, held: float = HELD
-    ) -> Lease:
-        """Wait for our turn, take the lease, and finish or undo what a killed owner left.
+    ) -> Lock:
+        """Wait for our turn, take the lock, and finish or undo what a killed owner left.
 
         ``pid`` is the process that lives as long as the transaction: ansible-playbook, not the worker it
-        forks for a task. Without one this process holds the lease, and IDLE seconds after it nobody. No process
+        forks for a task. Without one this process holds the lock, and IDLE seconds after it nobody. No process
         holds it longer than ``held`` seconds after the last ``resume``. ``recovered`` names the databags whose
         commit was finished.
         """
-        lease = self._leases.acquire(owner, pid, wait, held, agenda or Agenda())
-        self._lease_id = lease.id
+        lock = self._locks.acquire(owner, pid, wait, held, agenda or Agenda())
+        self._lock_id = lock.id
         try:
             self.recovered = self.recover()
             self._reserve()
@@ -105,7 +105,7 @@ class Store:
             # Whoever asks next must hear the reason, and not wait for us first.
             self.end()
             raise
-        return lease
+        return lock
 
     def _reserve(self) -> None:
         """Keep room on the disk for the way back; on a disk that has none the converge is tried all the same."""
@@ -118,52 +118,52 @@ class Store:
         with suppress(OSError):
             self._disk.remove(self.paths.reserve)
 
-    def resume(self, lease_id: str) -> Lease:
-        """Go on with a transaction that another process began, and renew its lease."""
-        self._lease_id = lease_id
-        with self._ours() as lease:
-            return self._leases.renew(lease)
+    def resume(self, lock_id: str) -> Lock:
+        """Go on with a transaction that another process began, and renew its lock."""
+        self._lock_id = lock_id
+        with self._ours() as lock:
+            return self._locks.renew(lock)
 
     def pause(self) -> None:
         """Leave the transaction to its next task, which runs in a process that is not there yet."""
-        if self._lease_id is not None:
-            with self._ours() as lease:
-                self._leases.pause(lease)
+        if self._lock_id is not None:
+            with self._ours() as lock:
+                self._locks.pause(lock)
 
-    def revoke(self) -> Lease | None:
-        """End the converge that holds the router; return its lease, None when there is none.
+    def revoke(self) -> Lock | None:
+        """End the converge that holds the router; return its lock, None when there is none.
 
         What it left is finished or undone by the next ``begin``, and put right by the converge that follows.
         """
-        return self._leases.revoke()
+        return self._locks.revoke()
 
     def note(self, phases: Mapping[str, float], commands: int) -> None:
         """Add to what the transaction has spent, in seconds by phase and in processes."""
-        with self._ours() as lease:
-            self._leases.note(lease, phases, commands)
+        with self._ours() as lock:
+            self._locks.note(lock, phases, commands)
 
     def agree(self, agenda: Agenda) -> None:
         """Change what the transaction is about."""
-        with self._ours() as lease:
-            self._leases.agree(lease, agenda)
+        with self._ours() as lock:
+            self._locks.agree(lock, agenda)
 
     def applied(self, service: str) -> bool:
         """Strike a service off what is left; tell whether it was the last."""
-        with self._ours() as lease:
-            left = tuple(name for name in lease.agenda.left if name != service)
-            self._leases.agree(lease, replace(lease.agenda, left=left))
-            return not left and service in lease.agenda.left
+        with self._ours() as lock:
+            left = tuple(name for name in lock.agenda.left if name != service)
+            self._locks.agree(lock, replace(lock.agenda, left=left))
+            return not left and service in lock.agenda.left
 
-    def lease(self) -> Lease:
-        """Return the lease, with what was noted in it and what the transaction is about."""
-        with self._ours() as lease:
-            return lease
+    def lock(self) -> Lock:
+        """Return the lock, with what was noted in it and what the transaction is about."""
+        with self._ours() as lock:
+            return lock
 
     def end(self) -> None:
-        """Give the lease back. What is staged and not committed will be thrown away by the next owner."""
-        if self._lease_id is not None:
-            self._leases.release(self._lease_id)
-            self._lease_id = None
+        """Give the lock back. What is staged and not committed will be thrown away by the next owner."""
+        if self._lock_id is not None:
+            self._locks.release(self._lock_id)
+            self._lock_id = None
 
     def recover(self) -> list[str]:
         """Finish a commit that was cut short, or discard what was staged; ``begin`` has done it."""
@@ -197,7 +197,7 @@ class Store:
 
     def undone(self, committed: Mapping[str, Bag]) -> Iterator[dict[str, Bag]]:
         """Yield the databags of each transaction that was given up after a part of it may have been applied."""
-        with self._leases.undisturbed():
+        with self._locks.undisturbed():
             for directory in self._journal.undone():
                 paths = {name: directory / f"{name}.json" for name in BAGS}
                 found = {name: path for name, path in paths.items() if self._disk.exists(path)}
@@ -247,12 +247,12 @@ class Store:
         return self._archive.read_result(name)
 
     @contextmanager
-    def _ours(self) -> Iterator[Lease]:
-        """Hold the lock around a change, sure that no other transaction has taken over."""
-        if self._lease_id is None:
+    def _ours(self) -> Iterator[Lock]:
+        """Hold the guard around a change, sure that the lock is still ours."""
+        if self._lock_id is None:
             raise TransactionError("no transaction was begun")
-        with self._leases.held(self._lease_id) as lease:
-            yield lease
+        with self._locks.held(self._lock_id) as lock:
+            yield lock
 
     def _load(self, from_staged: Iterable[str], trusted: Collection[str]) -> dict[str, Bag]:
         preferred = set(from_staged)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import converge, execute, generation
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import tables as live_tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import CutFlows
@@ -72,10 +73,10 @@ class Commands:
         return [line for line, _stdin in self.run]
 
 
-def system(commands: Commands) -> System:
+def system(commands: Commands) -> Host:
     """Return a system that runs nothing."""
     stand_in: Any = commands
-    return System(renderer(), stand_in)
+    return Host(renderer(), stand_in)
 
 
 LOAD = LoadRuleset("cloudstack", "table inet cloudstack {\n}\n", None, "test", "delete counter x\n")
@@ -148,7 +149,7 @@ def test_apply_remembers_what_the_kernel_made_of_a_ruleset() -> None:
     commands = Commands(answers={"nft --stateless list": LISTED})
     execute.apply([LOAD], system(commands))
     assert commands.run[0] == ("nft --file -", LOAD.text + LOAD.cleanup)
-    assert firewall.remembered("cloudstack") == {
+    assert live_tables.remembered("cloudstack") == {
         "loaded_digest": tables.digest(LOAD.text),
         "listed_digest": tables.listed_digest(LISTED),
     }
@@ -168,7 +169,7 @@ def test_apply_changes_a_ruleset_in_two_steps_at_most(fill: str) -> None:
     commands = Commands(answers={"nft --stateless list": LISTED})
     execute.apply([replace(CHANGE, change=Change(fill, "switch\n"))], system(commands))
     assert fed(commands) == [*([fill] if fill else []), "switch\n"]
-    assert firewall.remembered("cloudstack")["loaded_digest"] == tables.digest(LOAD.text)
+    assert live_tables.remembered("cloudstack")["loaded_digest"] == tables.digest(LOAD.text)
 
 
 def test_apply_loads_the_whole_of_a_ruleset_that_cannot_be_changed() -> None:
@@ -202,10 +203,10 @@ def test_a_ruleset_is_saved_after_nft_has_taken_it() -> None:
 
 @pytest.mark.parametrize("damage", ["", "{", json.dumps({"other": 1})])
 def test_a_damaged_memory_is_no_memory(damage: str) -> None:
-    path = firewall.digest_file("cloudstack")
+    path = live_tables.digest_file("cloudstack")
     path.parent.mkdir()
     path.write_text(damage)
-    assert firewall.remembered("cloudstack") == {"loaded_digest": "", "listed_digest": ""}
+    assert live_tables.remembered("cloudstack") == {"loaded_digest": "", "listed_digest": ""}
 
 
 def test_apply_waits_until_a_released_lease_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +236,7 @@ class Service:
     plans: list[list[Step]]
     calls: int = 0
 
-    def __call__(self, _system: System, _router: Router, _committed: Router) -> list[Step]:
+    def __call__(self, _system: Host, _router: Router, _committed: Router) -> list[Step]:
         self.calls += 1
         return self.plans[self.calls - 1]
 

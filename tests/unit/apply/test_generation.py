@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import execute, generation
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import tables as live_tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import LoadRuleset
 from tests.unit.apply.namespace import Namespace, namespace, needs_root
@@ -77,12 +78,12 @@ def remembering(text: str) -> str:
     return json.dumps({"loaded_digest": tables.digest(text), "listed_digest": tables.listed_digest(LISTED)})
 
 
-def settled() -> tuple[System, Commands]:
+def settled() -> tuple[Host, Commands]:
     """Return a router whose tables were loaded, and its commands since."""
     commands = Commands(answers={"nft --stateless list": LISTED})
     router = system(commands)
     for name, file in zip(tables.TABLES, tables.wanted(isolated(), router.render)[1].files, strict=True):
-        path = firewall.digest_file(name)
+        path = live_tables.digest_file(name)
         path.write_text(remembering(file.content))
     return router, commands
 
@@ -107,7 +108,7 @@ def test_a_router_is_open_without_the_chains_that_guard_it(
         generation.remember(1)
     asked = "nft --stateless list chain"
     absent = {} if answer is not None else {asked: "Error: No such file or directory"}
-    assert firewall.is_open(system(Commands(answers={asked: answer or ""}, failing=absent))) is is_open
+    assert live_tables.is_open(system(Commands(answers={asked: answer or ""}, failing=absent))) is is_open
 
 
 @pytest.mark.parametrize(("change", "listed"), [(False, 2), (True, 4)])
@@ -126,7 +127,7 @@ def test_rules_that_differ_are_loaded_whatever_the_count_is(kernel: list[int]) -
     router, commands = settled()
     firewall.plan(router, isolated(), isolated())
     assert generation.remembered() == kernel[-1]
-    firewall.digest_file("cloudstack").write_text(remembering("another text"))
+    live_tables.digest_file("cloudstack").write_text(remembering("another text"))
     steps = firewall.plan(router, isolated(), isolated())
     assert [step.table for step in steps if isinstance(step, LoadRuleset)] == ["cloudstack"]
     assert listings(commands) == 3
@@ -138,13 +139,13 @@ def test_what_this_process_has_loaded_is_listed_again_only_if_somebody_came_betw
 ) -> None:
     """B3: the load has read back and counted what it left, and each of its parts is one transaction."""
     router, commands = settled()
-    firewall.digest_file("cloudstack").write_text(remembering("another text"))
+    live_tables.digest_file("cloudstack").write_text(remembering("another text"))
     loads = [step for step in firewall.plan(router, isolated(), isolated()) if isinstance(step, LoadRuleset)]
     assert [step.table for step in loads] == ["cloudstack"]
     router.transactions.own += 2
     kernel.append(kernel[-1] + 2 + others)
     text = loads[0].text
-    firewall.digest_file("cloudstack").write_text(remembering(text))
+    live_tables.digest_file("cloudstack").write_text(remembering(text))
     before = listings(commands)
     steps = firewall.plan(router, isolated(), isolated())
     assert not any(isinstance(step, LoadRuleset) for step in steps)

@@ -39,8 +39,8 @@ sys.stdout.flush()
 time.sleep(plan.get("sleep", 0))
 check = "--check" in sys.argv
 names = values["vr_drops"] + [os.path.basename(path) for path in [values.get("vr_aggregate")] if path]
-if plan.get("along"):
-    names = values["vr_along"] + names
+if plan.get("waiting"):
+    names = values["vr_waiting"] + names
 record = plan.get("record", {})
 if not check and record is not None:
     for name in names:
@@ -48,7 +48,7 @@ if not check and record is not None:
             os.makedirs(inbox + "processed", exist_ok=True)
             open(inbox + "processed/" + name + ".gz", "wb").close()
         os.unlink(inbox + name)
-    for name in names if plan.get("along") else names[-1:] or ["converge"]:
+    for name in names if plan.get("waiting") else names[-1:] or ["converge"]:
         full = {"name": name, "rc": 0, "reason": None, "changed": ["firewall"], "duration": 0.5, "pending": [],
                 "warnings": []} | record
         with open(results + name + ".json.new", "w") as file:

@@ -230,11 +230,11 @@ def together(router: Router, *plans: dict[str, Any]) -> dict[str, tuple[int, str
 
 
 def test_those_who_wait_are_taken_together(router: Router) -> None:
-    answers = together(router, {"along": True})
+    answers = together(router, {"waiting": True})
     assert answers == {name: (0, f"{name}: firewall (0.50 s)\n", "") for name in answers}
     first, second = router.calls()
-    assert "vr_along" not in first["values"]
-    assert len(second["values"]["vr_along"]) == 2
+    assert "vr_waiting" not in first["values"]
+    assert len(second["values"]["vr_waiting"]) == 2
     assert not list(router.path("/run/cloudstack/waiting").iterdir())
 
 
@@ -244,7 +244,7 @@ def test_a_failure_together_is_judged_alone(router: Router) -> None:
     answers = together(router, nobody, {}, {"record": {"rc": 1, "reason": "bad"}}, {})
     assert sorted(answer[0] for answer in answers.values()) == [0, 0, 0, 1]
     assert [answer[2] for answer in answers.values() if answer[0]] == ["bad\n"]
-    assert ["vr_along" in call["values"] for call in router.calls()] == [False, True, False, False, False]
+    assert ["vr_waiting" in call["values"] for call in router.calls()] == [False, True, False, False, False]
 
 
 def test_who_waited_and_was_killed_is_not_taken_along(router: Router) -> None:
@@ -252,7 +252,7 @@ def test_who_waited_and_was_killed_is_not_taken_along(router: Router) -> None:
     router.drop("dead.json")
     left = router.put("/run/cloudstack/waiting/99999", '["dead.json", true]')
     assert router.run("update_config.py", "a.json").returncode == 0
-    assert "vr_along" not in router.calls()[0]["values"]
+    assert "vr_waiting" not in router.calls()[0]["values"]
     assert not left.exists()
 
 
@@ -262,7 +262,7 @@ def test_drops_that_are_not_kept_are_not_taken_with_those_that_are(router: Route
     with waiting.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert router.run("update_config.py", "a.json").returncode == 0
-    assert "vr_along" not in router.calls()[0]["values"]
+    assert "vr_waiting" not in router.calls()[0]["values"]
 
 
 def test_check_prints_the_diff_and_leaves_the_drop(router: Router) -> None:

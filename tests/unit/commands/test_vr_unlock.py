@@ -39,7 +39,7 @@ def test_it_ends_the_converge_and_makes_the_router_whole(router: Router) -> None
         assert process.wait(10) == -signal.SIGKILL
     said = [f"ended: playbook (process {process.pid})", "converge: firewall (0.50 s)"]
     assert (done.returncode, done.stdout.splitlines()) == (0, said)
-    assert not Paths(router.root).lease.exists()
+    assert not Paths(router.root).lock.exists()
     assert [call["values"]["vr_drops"] for call in router.calls()] == [[]]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.drops import deliver
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag import start
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DatabagError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import START, Bag, merge_all
@@ -21,7 +22,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.start import Boot, take
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store, parse_bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.text import dump_bag
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ingest import deliver
 from tests.unit.databag.stores import StepDisk, at_step, in_child
 from tests.unit.databag.support import ARGUMENTS, ENTRY, TIER, drop, filled, rules
 
@@ -365,4 +365,4 @@ def test_arguments_that_end_a_life_are_not_taken_along(tmp_path: Path) -> None:
     for name, sent in (("along.1", arguments("b")), ("along.2", rule(3))):
         send(paths, name, sent)
     found = deliver(Store(paths), BEFORE, [], None, ["along.1", "along.2"])
-    assert (found.along, known(found.bags), found.former) == (("along.2",), {"1", "2", "3"}, None)
+    assert (found.waiting, known(found.bags), found.former) == (("along.2",), {"1", "2", "3"}, None)

@@ -92,9 +92,9 @@ def test_stage_does_not_even_look_at_databags_that_came_out_the_same(
 
 
 def test_a_file_left_by_a_kill_does_not_lend_its_mode(store: Store, paths: Paths) -> None:
-    (paths.lease.parent / ".transaction.json.tmp").touch(mode=0o644)
-    store.resume(json.loads(paths.lease.read_text())["id"])
-    assert paths.lease.stat().st_mode & 0o777 == 0o600
+    (paths.lock.parent / ".transaction.json.tmp").touch(mode=0o644)
+    store.resume(json.loads(paths.lock.read_text())["id"])
+    assert paths.lock.stat().st_mode & 0o777 == 0o600
 
 
 def test_commit_writes_only_what_differs(store: Store, paths: Paths) -> None:
@@ -241,13 +241,13 @@ def test_changes_need_a_transaction(paths: Paths, change: str) -> None:
 def test_resume_goes_on_in_another_process(store: Store, paths: Paths) -> None:
     after = merge(store.load(), rules("firewallrules", {"id": 7}))
     store.stage(after)
-    lease_id = json.loads(paths.lease.read_text())["id"]
+    lock_id = json.loads(paths.lock.read_text())["id"]
     later = Store(paths)
-    later.resume(lease_id)
+    later.resume(lock_id)
     later.commit()
     later.end()
     assert Store(paths).load() == after
-    assert not paths.lease.exists()
+    assert not paths.lock.exists()
 
 
 def test_converge_archives_the_drop(paths: Paths) -> None:

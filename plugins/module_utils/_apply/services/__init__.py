@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import (
     dhcp_dns,
     firewall,
@@ -18,11 +19,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.s
     redundancy,
     system,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
-Planner = Callable[[System, Router, Router], list[Step]]
+Planner = Callable[[Host, Router, Router], list[Step]]
 """What is live, the router wanted and the router of the databags in force, to the steps that are missing."""
 
 SERVICES: dict[str, Planner] = {

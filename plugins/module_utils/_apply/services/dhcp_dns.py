@@ -9,20 +9,20 @@ from collections.abc import Iterable
 from glob import glob
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, generation
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.tables import live_table, remembered
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bindings, dhcp_dns, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare, together
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Effect, Step, Wanted
 
 
-def plan(system: System, router: Router, _committed: Router) -> list[Step]:
+def plan(host: Host, router: Router, _committed: Router) -> list[Step]:
     """Plan the dnsmasq of each network: its files, whether it runs, and the leases that must go; and who is who."""
-    names, parts = system.once("dhcp_dns", router, lambda: _wanted(system, router))
+    names, parts = host.once("dhcp_dns", router, lambda: _wanted(host, router))
     everything = _all((names, *parts.values()))
-    live = observe(system, everything)
+    live = observe(host, everything)
     steps = compare(names, live)
     shared = Effect.RELOAD if steps else Effect.NONE
     released: list[Step] = []
@@ -31,24 +31,24 @@ def plan(system: System, router: Router, _committed: Router) -> list[Step]:
         leases = files.read(server.lease_file)
         released += dhcp_dns.stale_leases(router, server, dhcp_dns.parse_leases(leases.content if leases else ""))
     steps += dhcp_dns.removed(router, (file.path for file in everything.files), _present())
-    return [*together(steps), *released, *_bindings(system, router)]
+    return [*together(steps), *released, *_bindings(host, router)]
 
 
-def _bindings(system: System, router: Router) -> list[Step]:
+def _bindings(host: Host, router: Router) -> list[Step]:
     """Plan the table that binds addresses to MACs; the kernel is asked only when somebody has changed something."""
-    file = system.once("bindings", router, lambda: bindings.wanted(router, system.render))
+    file = host.once("bindings", router, lambda: bindings.wanted(router, host.render))
     if file is None:
         return []
-    count, own = generation.current(), system.transactions.own
+    count, own = generation.current(), host.transactions.own
     known = generation.remembered(generation.BINDINGS_MARK)
-    loaded = firewall.remembered(tables.BINDING_TABLE)["loaded_digest"] == tables.digest(file.content)
-    alone = system.transactions.alone(count)
+    loaded = remembered(tables.BINDING_TABLE)["loaded_digest"] == tables.digest(file.content)
+    alone = host.transactions.alone(count)
     wanted = Wanted(files=(file,))
-    live = observe(system, wanted)
+    live = observe(host, wanted)
     steps: list[Step] = []
     if not loaded or not (count == known or (alone and own > 0)):
         saved = live.files.get(file.path)
-        table = firewall.live_table(system, tables.BINDING_TABLE)
+        table = live_table(host, tables.BINDING_TABLE)
         steps = tables.compare(tables.BINDING_TABLE, file.content, saved.content if saved else None, table)
     if not steps and alone and count != known:
         generation.remember(count, generation.BINDINGS_MARK)
@@ -58,9 +58,9 @@ def _bindings(system: System, router: Router) -> list[Step]:
     return [*steps, *compare(wanted, live)]
 
 
-def _wanted(system: System, router: Router) -> tuple[Wanted, dict[dhcp_dns.Server, Wanted]]:
+def _wanted(host: Host, router: Router) -> tuple[Wanted, dict[dhcp_dns.Server, Wanted]]:
     """Return what all servers share, and what each has of its own."""
-    parts = {server: dhcp_dns.wanted(router, server, system.render) for server in dhcp_dns.servers(router)}
+    parts = {server: dhcp_dns.wanted(router, server, host.render) for server in dhcp_dns.servers(router)}
     return dhcp_dns.names(router), parts
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 import os
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall, redundancy
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.tables import is_open
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
@@ -17,22 +18,22 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.re
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import CloseRouter, Step
 
 
-def plan(system: System, router: Router, _committed: Router) -> list[Step]:
+def plan(host: Host, router: Router, _committed: Router) -> list[Step]:
     """Plan links, addresses, routes, policy rules and per-NIC kernel settings; VRRP lets go of what leaves first.
 
     Nothing comes up without a packet filter, and nothing is forwarded: this service is applied before `firewall`.
     """
     wanted = interfaces.wanted(router, os.cpu_count() or 1)
-    live = network.observe(system.run)
-    released = redundancy.release(system, router)
+    live = network.observe(host.run)
+    released = redundancy.release(host, router)
     gone = [address for step in released if isinstance(step, AwaitRelease) for address in step.addresses]
     changes = interfaces.compare(router, interfaces.without(live, gone))
     pair = relay(router)
     control = tuple(device.name for device in router.by_role(Role.CONTROL))
     return [
-        *([CloseRouter(control)] if changes and firewall.is_open(system) else []),
+        *([CloseRouter(control)] if changes and is_open(host) else []),
         *released,
-        *compare(wanted, observe(system, wanted)),
-        *compare(pair, observe(system, pair)),
+        *compare(wanted, observe(host, wanted)),
+        *compare(pair, observe(host, pair)),
         *changes,
     ]

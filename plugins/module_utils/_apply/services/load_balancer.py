@@ -7,8 +7,8 @@ from __future__ import annotations
 import os
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, haproxy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import (
     Certificate,
     LoadBalancer,
@@ -20,7 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.ha
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import RemoveFile, Step
 
 
-def plan(system: System, router: Router, committed: Router) -> list[Step]:
+def plan(host: Host, router: Router, committed: Router) -> list[Step]:
     """Plan haproxy: its files and certificates, and whether it runs.
 
     Raises DropError for a new listener that cannot work, and for a word nobody may write, before anything changes (G4).
@@ -32,11 +32,11 @@ def plan(system: System, router: Router, committed: Router) -> list[Step]:
         added = files.read(load_balancer.ADDED_WORDS)
         load_balancer.require_known_words(balancer, added.content if added else "")
         load_balancer.require_bound(balancer)
-    _check_binds(system, router, committed, balancer)
-    keys = {sent.name: _key(system, sent) for sent in balancer.certificates}
-    wanted = load_balancer.wanted(balancer, keys, system.render)
+    _check_binds(host, router, committed, balancer)
+    keys = {sent.name: _key(host, sent) for sent in balancer.certificates}
+    wanted = load_balancer.wanted(balancer, keys, host.render)
     hidden = config.secrets(load_balancer.sections(balancer))
-    return load_balancer.steps(wanted, observe(system, wanted), _present(), hidden)
+    return load_balancer.steps(wanted, observe(host, wanted), _present(), hidden)
 
 
 def _without() -> list[Step]:
@@ -47,18 +47,18 @@ def _without() -> list[Step]:
     return [*stop, *(RemoveFile(path) for path in (*ours, *_present()))]
 
 
-def _check_binds(system: System, router: Router, committed: Router, balancer: LoadBalancer) -> None:
+def _check_binds(host: Host, router: Router, committed: Router, balancer: LoadBalancer) -> None:
     fresh = load_balancer.new_binds(router, committed)
     if fresh:
         load_balancer.require_own_addresses(fresh, balancer)
-        load_balancer.require_free(fresh, load_balancer.parse_sockets(system.run(("ss", "-Hltnp"))))
+        load_balancer.require_free(fresh, load_balancer.parse_sockets(host.run(("ss", "-Hltnp"))))
 
 
-def _key(system: System, sent: Certificate) -> str:
+def _key(host: Host, sent: Certificate) -> str:
     if not load_balancer.encrypted(sent):
         return sent.key
     live = files.read(load_balancer.pem_path(sent))
-    return load_balancer.decrypted_key(sent, live.content if live else None) or haproxy.decrypt(system.run, sent)
+    return load_balancer.decrypted_key(sent, live.content if live else None) or haproxy.decrypt(host.run, sent)
 
 
 def _present() -> list[str]:

@@ -11,8 +11,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply i
     metadata_tree,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import passwords as stored
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import metadata, passwords
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare, together
@@ -20,10 +20,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.li
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step, Wanted
 
 
-def plan(system: System, router: Router, _committed: Router) -> list[Step]:
+def plan(host: Host, router: Router, _committed: Router) -> list[Step]:
     """Plan the data first and the daemons that serve it after, so that none answers without."""
-    web, door = metadata.wanted(router, system.render), passwords.wanted(router)
-    live = observe(system, Wanted(files=(*web.files, *door.files), units=(*web.units, *door.units)))
+    web, door = metadata.wanted(router, host.render), passwords.wanted(router)
+    live = observe(host, Wanted(files=(*web.files, *door.files), units=(*web.units, *door.units)))
     sockets = listeners.live()
     daemons: list[Step] = []
     waits: list[Step] = []
@@ -34,13 +34,13 @@ def plan(system: System, router: Router, _committed: Router) -> list[Step]:
         steps = compare(wanted, live)
         daemons += steps
         waits += missing(unit, places, sockets, unit in live.active, steps)
-    return [*_data(system, router), *metadata.certificate(_has_certificate()), *together(daemons), *waits]
+    return [*_data(host, router), *metadata.certificate(_has_certificate()), *together(daemons), *waits]
 
 
-def _data(system: System, router: Router) -> list[Step]:
+def _data(host: Host, router: Router) -> list[Step]:
     serves = bool(router.service_addresses)
     links = metadata_tree.links()
-    vms = system.once("metadata", router, lambda: metadata.vms(router.vm_data if serves else {}))
+    vms = host.once("metadata", router, lambda: metadata.vms(router.vm_data if serves else {}))
     waiting, consumed = stored.names(passwords.WAITING), stored.names(passwords.CONSUMED)
     return [
         *metadata.publish(vms, links, metadata_tree.damaged(vms.values(), links)),

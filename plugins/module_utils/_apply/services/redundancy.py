@@ -8,31 +8,31 @@ import os
 from collections.abc import Sequence
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import redundancy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step, Wanted
 
 
-def plan(system: System, router: Router, _committed: Router) -> list[Step]:
+def plan(host: Host, router: Router, _committed: Router) -> list[Step]:
     """Plan keepalived, conntrackd and the watchdog."""
     if not _is_paired(router):
         return []
-    steps = _compare(system, redundancy.wanted(router, system.render))
+    steps = _compare(host, redundancy.wanted(router, host.render))
     present = [path for path in (redundancy.KEEPALIVED, redundancy.PEERS) if os.path.exists(path)]
     return [*steps, *redundancy.removed(router, present)]
 
 
-def release(system: System, router: Router) -> list[Step]:
+def release(host: Host, router: Router) -> list[Step]:
     """Plan that keepalived lets go of the networks that leave, before their links and addresses are taken away."""
     config = files.read(redundancy.KEEPALIVED) if _is_paired(router) else None
     gone = redundancy.leaving(router, config.content) if config else ()
     if not gone:
         return []
-    parts = redundancy.wanted(router, system.render)
-    steps = _compare(system, [part for part in parts if any(unit.name == "keepalived" for unit in part.units)])
+    parts = redundancy.wanted(router, host.render)
+    steps = _compare(host, [part for part in parts if any(unit.name == "keepalived" for unit in part.units)])
     return [*steps, redundancy.AwaitRelease(gone)] if steps else []
 
 
@@ -41,10 +41,10 @@ def _is_paired(router: Router) -> bool:
     return router.settings.redundant or os.path.exists(redundancy.PAIR)
 
 
-def _compare(system: System, parts: Sequence[Wanted]) -> list[Step]:
+def _compare(host: Host, parts: Sequence[Wanted]) -> list[Step]:
     """Compare all parts with one look at the system."""
     live = observe(
-        system,
+        host,
         Wanted(
             files=tuple(file for part in parts for file in part.files),
             knobs=tuple(knob for part in parts for knob in part.knobs),

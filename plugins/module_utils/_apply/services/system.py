@@ -7,8 +7,9 @@ from __future__ import annotations
 import os
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.shadow import root_shadow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import system
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
@@ -17,7 +18,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 AGENT_KEYS = "/var/cache/cloud/authorized_keys"
 
 
-def plan(host: System, router: Router, _committed: Router) -> list[Step]:
+def plan(host: Host, router: Router, _committed: Router) -> list[Step]:
     """Plan the host: name, resolvers, SSH, root's password, log rotation."""
     given = _given()
     wanted = system.wanted(router, host.render, given)
@@ -35,10 +36,3 @@ def _given() -> system.Given:
         root_shadow=root_shadow(),
         password_mark=mark.content.strip() if mark else "",
     )
-
-
-def root_shadow() -> str:
-    """Return root's line of /etc/shadow."""
-    shadow = files.read(system.SHADOW)
-    lines = shadow.content.splitlines() if shadow else []
-    return next((line for line in lines if line.startswith("root:")), "")

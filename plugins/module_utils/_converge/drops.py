@@ -32,7 +32,7 @@ class Delivery:
 
     bags: dict[str, Bag]
     drops: tuple[str, ...]
-    along: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
     former: dict[str, Bag] | None = None
     left_out: tuple[str, ...] = ()
 
@@ -40,17 +40,17 @@ class Delivery:
 def expected_drops(store: Store, drops: Iterable[str]) -> list[str]:
     """Return the drops in merge order: boot arguments still lying in the inbox come first."""
     names = list(drops)
-    waiting = BOOT_DROP not in names and (store.paths.inbox / BOOT_DROP).is_file()
-    return [BOOT_DROP, *names] if waiting else names
+    lies_there = BOOT_DROP not in names and (store.paths.inbox / BOOT_DROP).is_file()
+    return [BOOT_DROP, *names] if lies_there else names
 
 
 def deliver(
-    store: Store, bags: dict[str, Bag], drops: Iterable[str], aggregate: str | None, along: Iterable[str] = ()
+    store: Store, bags: dict[str, Bag], drops: Iterable[str], aggregate: str | None, waiting: Iterable[str] = ()
 ) -> Delivery:
     """Return the databags with the drops merged into them, and after them those that can be taken along.
 
     A drop or aggregate that was taken before, by a converge that was killed at its end, is no error and does nothing.
-    Raises DropError for the first drop that is wrong, and then none of them counts. One of `along` that is wrong is
+    Raises DropError for the first drop that is wrong, and then none of them counts. One of `waiting` that is wrong is
     left where it is: it is refused in a converge of its own, which its sender waits for.
     """
     names, boot = expected_drops(store, drops), store.boot()
@@ -61,7 +61,7 @@ def deliver(
     else:
         found = take(bags, read, boot)
     merged, taken = found.bags, []
-    for name in along:
+    for name in waiting:
         try:
             more = take(merged, [parse_drop(name, store.read_drop(name))], boot)
         except DropError:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.drops import deliver
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ingest import deliver
 from tests.unit.databag.support import ENTRY, encode
 from tests.unit.databag.test_aggregate import HEAD, NAME, file_step, script_step
 
@@ -70,6 +70,6 @@ def test_a_wrong_drop_that_would_be_taken_along_is_left_and_the_others_are_taken
     for name, content in contents.items():
         (paths.inbox / name).write_bytes(content)
     found = deliver(Store(paths), {}, ["own"], None, ["no-json", "wrong", "gone", "good"])
-    assert (found.drops, found.along) == (("own",), ("good",))
+    assert (found.drops, found.waiting) == (("own",), ("good",))
     assert found.bags == deliver(Store(paths), {}, ["own", "good"], None).bags
     assert {path.name for path in paths.inbox.iterdir()} == set(contents)

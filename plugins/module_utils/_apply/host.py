@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network, redundancy, units
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.generation import Transactions
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router, VrrpState
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 
 Made = TypeVar("Made")
@@ -36,7 +36,7 @@ def write_log(line: str) -> None:
 
 
 @dataclass
-class System:
+class Host:
     """What every service gets to work with."""
 
     render: Renderer

@@ -19,18 +19,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, system
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call, VrError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.entry import ENTRIES, SPECS
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import (
-    ENTRIES,
-    SPECS,
-    Call,
-    VrError,
-)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, compare
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import File, Step, Wanted
@@ -76,16 +72,16 @@ class Raw(io.FileIO):
 @pytest.fixture(autouse=True)
 def _no_services(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no service read or change this machine."""
-    monkeypatch.setattr(System, "read_ahead", lambda _system, **_what: None)
-    monkeypatch.setattr(system, "LOG_FILE", "/dev/null")
+    monkeypatch.setattr(Host, "read_ahead", lambda _system, **_what: None)
+    monkeypatch.setattr(host, "LOG_FILE", "/dev/null")
     for service in SERVICES:
         monkeypatch.setitem(SERVICES, service, lambda *_: list[Step]())
 
 
-def service_of(root: Path, name: str) -> Callable[[System, Router, Router], list[Step]]:
+def service_of(root: Path, name: str) -> Callable[[Host, Router, Router], list[Step]]:
     """Return a service that keeps two files of what the router is, as real ones do."""
 
-    def plan(_system: System, router: Router, _committed: Router) -> list[Step]:
+    def plan(_system: Host, router: Router, _committed: Router) -> list[Step]:
         path = str(root / "service" / name)
         wanted = Wanted(tuple(File(f"{path}{n}", f"{sorted(router.passwords)}\n", durable=n == 1) for n in (1, 2)))
         live = {file.path: found for file in wanted.files if (found := files.read(file.path))}
@@ -139,7 +135,7 @@ def put_back(paths: Paths, transaction: str, reason: str) -> str:
             task(paths, f"vr_{service}", transaction=transaction)
     except VrError as error:
         reason += f"; putting the previous state back failed: {error}"
-    task(paths, "vr_refuse", transaction=transaction, reason=reason)
+    task(paths, "vr_abort", transaction=transaction, reason=reason)
     return reason
 
 

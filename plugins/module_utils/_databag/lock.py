@@ -12,28 +12,28 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import Disk
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.phases import Phases
 
 WAIT = 540.0
 """Seconds that a transaction waits for its turn: less than the commands do, so that they hear the reason."""
 HELD = 300.0
-"""Seconds that a living process keeps the lease without renewing it: five times what one command of a step may take."""
+"""Seconds that a living process keeps the lock without renewing it: five times what one command of a step may take."""
 IDLE = 60.0
-"""Seconds that a run from a control node keeps the lease between two of its tasks, when it has no process here."""
+"""Seconds that a run from a control node keeps the lock between two of its tasks, when it has no process here."""
 BREAKER = "/opt/cloud/bin/vr-unlock"
 
 _POLL = 0.05
-# So many bytes, or a multiple of it: a lease that says a little more still fits where the old one was.
+# So many bytes, or a multiple of it: a lock that says a little more still fits where the old one was.
 _ROOM = 4096
-# Whoever holds the lock writes a few files; a minute is a very full disk queue.
-_LOCK_WAIT = 60.0
+# Whoever holds the guard writes a few files; a minute is a very full disk queue.
+_GUARD_WAIT = 60.0
 # proc(5): a process that is a zombie or dead holds nothing any more.
 _GONE = frozenset("ZXx")
 
@@ -42,14 +42,14 @@ _GONE = frozenset("ZXx")
 class Agenda:
     """Say what a transaction takes in, and what it has still to do.
 
-    ``drops``, ``along`` and ``aggregate`` are files of the inbox; ``keep`` says whether a copy of them is kept.
+    ``drops``, ``waiting`` and ``aggregate`` are files of the inbox; ``keep`` says whether a copy of them is kept.
     It began at ``started``, in seconds since the epoch, and at ``begun``, in seconds of CLOCK_MONOTONIC, which no
     change of the time of day moves. ``services`` are those that differ; ``left`` are those of them that are not
     applied yet, and none on the way back. ``pending`` and ``warnings`` are for the record.
     """
 
     drops: tuple[str, ...] = ()
-    along: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
     aggregate: str | None = None
     keep: bool = True
     started: float = 0.0
@@ -62,18 +62,18 @@ class Agenda:
     @property
     def files(self) -> tuple[str, ...]:
         """Return the files of the inbox that end with the transaction."""
-        return (*self.drops, *self.along, *filter(None, (self.aggregate,)))
+        return (*self.drops, *self.waiting, *filter(None, (self.aggregate,)))
 
 
 @dataclass(frozen=True)
-class Lease:
+class Lock:
     """Say who runs the transaction.
 
     ``pid`` is the process that lives as long as the transaction, 0 when it is not on this machine: then ``task`` is the
     one that runs a task of it now, 0 between two tasks. ``started`` is the start time of either in clock ticks since
     boot (proc(5), stat, field 22): it tells the process from a later one of the same number. ``expires`` and ``idle``
     are in seconds of CLOCK_BOOTTIME, which no change of the time of day moves: how long a process that lives keeps the
-    lease, and how long a run from elsewhere keeps it that has none. ``phases`` (seconds) and ``commands`` (processes
+    lock, and how long a run from elsewhere keeps it that has none. ``phases`` (seconds) and ``commands`` (processes
     started) are what the tasks have noted so far, for the record. What it is about goes with it from task to task.
     """
 
@@ -92,30 +92,33 @@ class Lease:
 
     @property
     def process(self) -> int:
-        """Return the process that holds the lease, 0 when there is none at this moment."""
+        """Return the process that holds the lock, 0 when there is none at this moment."""
         return self.pid or self.task
 
     def __str__(self) -> str:
         return f"{self.owner} ({f'process {self.process}' if self.process else 'run from elsewhere'})"
 
 
-class Leases:
-    """Hand out the one lease, which outlives the processes that use it: a lock is held for moments only."""
+class Locks:
+    """Hand out the one lock, which outlives the processes that use it.
+
+    It is a file. A second file, the guard, is locked by flock(2) for the moments in which the first is read or written.
+    """
 
     def __init__(self, paths: Paths, disk: Disk, proc: Path = Path("/proc")) -> None:
         self._paths = paths
         self._disk = disk
         self._proc = proc
 
-    def acquire(self, owner: str, pid: int, wait: float, held: float, agenda: Agenda) -> Lease:
-        """Wait for the lease and take it; TransactionError after ``wait`` seconds.
+    def acquire(self, owner: str, pid: int, wait: float, held: float, agenda: Agenda) -> Lock:
+        """Wait for the lock and take it; TransactionError after ``wait`` seconds.
 
-        A lease is taken over whose owner was killed, that belongs to another boot, or that was not renewed in time. A
-        process that still lives then is stuck, and is ended first: it must not go on beside its successor.
+        A lock is free whose owner was killed, that belongs to another boot, or that was not renewed in time. A process
+        that still lives then is stuck, and is ended first: it must not go on beside its successor.
         """
         deadline = time.monotonic() + wait
         while True:
-            with self._locked(max(deadline, time.monotonic() + _LOCK_WAIT)):
+            with self._guarded(max(deadline, time.monotonic() + _GUARD_WAIT)):
                 found = self._read()
                 if found is None or not self._alive(found):
                     if found is not None:
@@ -125,10 +128,10 @@ class Leases:
                 raise TransactionError(f"{found} has not ended within {wait:.0f} s; {BREAKER} ends it")
             time.sleep(_POLL)
 
-    def revoke(self) -> Lease | None:
-        """End whoever holds the lease, and take it from him; return what it was, None when nobody has it.
+    def revoke(self) -> Lock | None:
+        """End whoever holds the lock, and take it from him; return what it was, None when nobody has it.
 
-        His process is ended before the lock is taken, which he may have stopped with.
+        His process is ended before the guard is taken, which he may have stopped with.
         """
         found = self._read()
         if found is None:
@@ -138,123 +141,123 @@ class Leases:
         return found
 
     @contextmanager
-    def held(self, lease_id: str) -> Iterator[Lease]:
-        """Keep others from taking over while the block runs; TransactionError when one has done so."""
+    def held(self, lock_id: str) -> Iterator[Lock]:
+        """Keep the lock ours while the block runs; TransactionError when it is another one's by now."""
         with self.undisturbed():
-            lease = self._read()
-            if lease is None or lease.id != lease_id:
-                raise TransactionError(f"transaction {lease_id} is no longer ours: another one has taken over")
-            yield lease
+            lock = self._read()
+            if lock is None or lock.id != lock_id:
+                raise TransactionError(f"transaction {lock_id} is no longer ours: another one has the lock")
+            yield lock
 
-    def renew(self, lease: Lease) -> Lease:
+    def renew(self, lock: Lock) -> Lock:
         """Start the time to live again, held by this process if it is not by one of the owner; only inside ``held``.
 
         The old times stay where the disk takes no write: the way back begins with this.
         """
-        return self._rewrite(self._by_this_process(lease))
+        return self._rewrite(self._by_this_process(lock))
 
-    def pause(self, lease: Lease) -> Lease:
+    def pause(self, lock: Lock) -> Lock:
         """Say that this process ends before the next task of a run from elsewhere begins; only inside ``held``."""
-        return lease if lease.pid else self._rewrite(replace(lease, task=0, started=0, idle=_now() + IDLE))
+        return lock if lock.pid else self._rewrite(replace(lock, task=0, started=0, idle=_now() + IDLE))
 
-    def note(self, lease: Lease, phases: Mapping[str, float], commands: int) -> None:
+    def note(self, lock: Lock, phases: Mapping[str, float], commands: int) -> None:
         """Add to what the transaction has noted; only inside ``held``."""
-        self._write(replace(lease, phases=lease.phases.plus(phases), commands=lease.commands + commands))
+        self._write(replace(lock, phases=lock.phases.plus(phases), commands=lock.commands + commands))
 
-    def agree(self, lease: Lease, agenda: Agenda) -> None:
+    def agree(self, lock: Lock, agenda: Agenda) -> None:
         """Change what the transaction is about; only inside ``held``."""
-        self._write(replace(lease, agenda=agenda))
+        self._write(replace(lock, agenda=agenda))
 
-    def release(self, lease_id: str) -> None:
-        """Give the lease back; one that was taken over is left to its new owner."""
+    def release(self, lock_id: str) -> None:
+        """Give the lock back; one that is another one's by now is left to him."""
         with self.undisturbed():
-            lease = self._read()
-            if lease is not None and lease.id == lease_id:
-                self._disk.remove(self._paths.lease)
+            lock = self._read()
+            if lock is not None and lock.id == lock_id:
+                self._disk.remove(self._paths.lock)
 
     def undisturbed(self) -> AbstractContextManager[None]:
-        """Hold the lock: nobody commits or takes over while the block runs."""
-        return self._locked(time.monotonic() + _LOCK_WAIT)
+        """Hold the guard: nobody commits or takes the lock while the block runs."""
+        return self._guarded(time.monotonic() + _GUARD_WAIT)
 
     @contextmanager
-    def _locked(self, deadline: float) -> Iterator[None]:
-        """Hold the lock; a holder that was stopped cannot make us wait for ever."""
-        self._disk.make_directory(self._paths.lock.parent, 0o755)
-        descriptor = os.open(self._paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _guarded(self, deadline: float) -> Iterator[None]:
+        """Hold the guard; a holder that was stopped cannot make us wait for ever."""
+        self._disk.make_directory(self._paths.guard.parent, 0o755)
+        descriptor = os.open(self._paths.guard, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while not _try_lock(descriptor):
+            while not _try_guard(descriptor):
                 if time.monotonic() >= deadline:
-                    raise TransactionError(f"{self._paths.lock} stays locked; {BREAKER} ends who has it")
+                    raise TransactionError(f"{self._paths.guard} stays locked; {BREAKER} ends who has it")
                 time.sleep(_POLL)
             yield
         finally:
             os.close(descriptor)
 
-    def _new(self, owner: str, pid: int, held: float, agenda: Agenda) -> Lease:
+    def _new(self, owner: str, pid: int, held: float, agenda: Agenda) -> Lock:
         started = self._start_time(pid) if pid else 0
         if started is None:
             raise TransactionError(f"{owner}: there is no process {pid}")
-        lease = Lease(os.urandom(16).hex(), owner, pid, 0, started, self._boot(), 0.0, 0.0, held, agenda=agenda)
-        return self._by_this_process(lease)
+        lock = Lock(os.urandom(16).hex(), owner, pid, 0, started, self._boot(), 0.0, 0.0, held, agenda=agenda)
+        return self._by_this_process(lock)
 
-    def _by_this_process(self, lease: Lease) -> Lease:
+    def _by_this_process(self, lock: Lock) -> Lock:
         now = _now()
-        renewed = replace(lease, expires=now + lease.held, idle=now + IDLE)
-        if lease.pid:
+        renewed = replace(lock, expires=now + lock.held, idle=now + IDLE)
+        if lock.pid:
             return renewed
         return replace(renewed, task=os.getpid(), started=self._start_time(os.getpid()) or 0)
 
-    def _read(self) -> Lease | None:
+    def _read(self) -> Lock | None:
         try:
-            return _parse(self._disk.read(self._paths.lease))
+            return _parse(self._disk.read(self._paths.lock))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError, AttributeError):
-            # Written whole or not at all, so this is no lease of ours: it guards nothing.
+            # We write it atomically, so a damaged file is not ours; ignore it.
             return None
 
-    def _write(self, lease: Lease) -> Lease:
-        """Write the lease, on a full disk over the old one: what is struck off it must be gone on the way back."""
-        data = json.dumps(asdict(lease)).encode()
+    def _write(self, lock: Lock) -> Lock:
+        """Write the lock, on a full disk over the old one: what is struck off it must be gone on the way back."""
+        data = json.dumps(asdict(lock)).encode()
         data += b" " * (-len(data) % _ROOM)
         try:
-            # Not durable: a lease means nothing after a power cut.
-            self._disk.replace(self._paths.lease, data, durable=False)
+            # Not durable: a lock means nothing after a power cut.
+            self._disk.replace(self._paths.lock, data, durable=False)
         except OSError:
-            size = self._disk.size(self._paths.lease)
+            size = self._disk.size(self._paths.lock)
             if size < len(data):
                 raise
-            self._disk.overwrite(self._paths.lease, data.ljust(size))
-        return lease
+            self._disk.overwrite(self._paths.lock, data.ljust(size))
+        return lock
 
-    def _rewrite(self, lease: Lease) -> Lease:
+    def _rewrite(self, lock: Lock) -> Lock:
         with suppress(OSError):
-            self._write(lease)
-        return lease
+            self._write(lock)
+        return lock
 
-    def _alive(self, lease: Lease) -> bool:
-        if lease.boot != self._boot():
+    def _alive(self, lock: Lock) -> bool:
+        if lock.boot != self._boot():
             return False
-        if self._runs(lease):
-            return _now() < lease.expires
-        return lease.pid == 0 and _now() < lease.idle
+        if self._runs(lock):
+            return _now() < lock.expires
+        return lock.pid == 0 and _now() < lock.idle
 
-    def _runs(self, lease: Lease) -> bool:
-        return lease.process != 0 and self._start_time(lease.process) == lease.started
+    def _runs(self, lock: Lock) -> bool:
+        return lock.process != 0 and self._start_time(lock.process) == lock.started
 
-    def _end_process(self, lease: Lease) -> None:
-        """Kill the process that holds a lease, and wait until it is gone; never this one, nor what started it."""
-        if lease.boot != self._boot() or lease.process in (0, os.getpid(), os.getppid()):
+    def _end_process(self, lock: Lock) -> None:
+        """Kill the process that holds a lock, and wait until it is gone; never this one, nor what started it."""
+        if lock.boot != self._boot() or lock.process in (0, os.getpid(), os.getppid()):
             return
         try:
-            handle = os.pidfd_open(lease.process)
+            handle = os.pidfd_open(lock.process)
         except ProcessLookupError:
             return
         try:
             # Looked at only now: the handle is of this process, whoever has its number later.
-            if self._runs(lease):
+            if self._runs(lock):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
-                select.select([handle], [], [], _LOCK_WAIT)
+                select.select([handle], [], [], _GUARD_WAIT)
         finally:
             os.close(handle)
 
@@ -271,18 +274,20 @@ class Leases:
         return None if fields[0] in _GONE else int(fields[19])
 
 
-def _parse(data: bytes) -> Lease:
+def _parse(data: bytes) -> Lock:
+    """Return the lock in a file. What only another release notes in its agenda is ignored: it is a lock as well."""
     stored: dict[str, Any] = json.loads(data)
-    agenda: dict[str, Any] = stored["agenda"]
-    lists = {name: tuple(value) for name, value in agenda.items() if isinstance(value, list)}
-    return Lease(**{**stored, "phases": Phases(stored["phases"]), "agenda": Agenda(**{**agenda, **lists})})
+    known = {one.name for one in fields(Agenda)}
+    noted = {name: value for name, value in stored["agenda"].items() if name in known}
+    agenda: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()}
+    return Lock(**{**stored, "phases": Phases(stored["phases"]), "agenda": Agenda(**agenda)})
 
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_guard(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -12,17 +12,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import system
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import System
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call, VrError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.entry import ENTRIES, SPECS
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Lease, Store
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import (
-    ENTRIES,
-    SPECS,
-    Call,
-    VrError,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Lock, Store
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import RemoveFile, Step
 from tests.unit.databag.stores import in_child
@@ -49,8 +45,8 @@ class Planned:
 
 @pytest.fixture(name="paths")
 def _paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    monkeypatch.setattr(system, "LOG_FILE", str(tmp_path / "router.log"))
-    monkeypatch.setattr(System, "read_ahead", lambda _system, **_what: None)
+    monkeypatch.setattr(host, "LOG_FILE", str(tmp_path / "router.log"))
+    monkeypatch.setattr(Host, "read_ahead", lambda _system, **_what: None)
     paths = Paths(tmp_path)
     paths.inbox.mkdir(parents=True)
     (paths.inbox / DROP).write_text(json.dumps({**BODIES["dhcpentry"], "type": "dhcpentry"}))
@@ -105,7 +101,7 @@ def test_the_way_back_puts_nothing_into_force(paths: Paths, monkeypatch: pytest.
     assert back["services"] == ["dhcp_dns"]
     task(paths, "vr_dhcp_dns", transaction=transaction)
     assert not in_force(paths)
-    refused = task(paths, "vr_refuse", transaction=transaction, reason="no firewall today")
+    refused = task(paths, "vr_abort", transaction=transaction, reason="no firewall today")
     assert refused == {"changed": True, "drops": [DROP]}
     assert (paths.failed / f"{DROP}.reason").read_text() == f"{DROP}: no firewall today\n"
     assert not in_force(paths)
@@ -120,11 +116,11 @@ def test_boot_arguments_that_somebody_else_has_taken_meanwhile_are_not_judged(
     boot.write_text("{}")
     (paths.inbox / DROP).write_text("{")
 
-    def wait(store: Store, *arguments: Any, **options: Any) -> Lease:
-        lease = begin(store, *arguments, **options)
+    def wait(store: Store, *arguments: Any, **options: Any) -> Lock:
+        lock = begin(store, *arguments, **options)
         store.copy_drop(boot.name)
         store.remove_drops([boot.name])
-        return lease
+        return lock
 
     monkeypatch.setattr(Store, "begin", wait)
     with pytest.raises(VrError, match=DROP):
@@ -171,7 +167,7 @@ def test_a_drop_that_was_taken_at_the_very_end_of_a_killed_converge_is_taken(
     assert Store(paths).already_processed(DROP)
     differ(paths, monkeypatch, "firewall")
     transaction = task(paths, "vr_plan", drops=[DROP])["transaction"]
-    task(paths, "vr_refuse", transaction=transaction, reason="no firewall today")
+    task(paths, "vr_abort", transaction=transaction, reason="no firewall today")
     assert Store(paths).already_processed(DROP)
     assert in_force(paths)
 

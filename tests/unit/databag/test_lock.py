@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag import lease as lease_module
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag import lock as lock_module
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import Disk
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import merge
@@ -35,10 +35,10 @@ def paths(tmp_path: Path) -> Paths:
     return router(tmp_path)
 
 
-def change_lease(paths: Paths, **changes: Any) -> None:
-    lease = json.loads(paths.lease.read_text())
-    assert set(changes) <= set(lease)
-    paths.lease.write_text(json.dumps({**lease, **changes}).ljust(4096))
+def change_lock(paths: Paths, **changes: Any) -> None:
+    lock = json.loads(paths.lock.read_text())
+    assert set(changes) <= set(lock)
+    paths.lock.write_text(json.dumps({**lock, **changes}).ljust(4096))
 
 
 def free_again(paths: Paths) -> bool:
@@ -71,13 +71,13 @@ def test_begin_waits_for_its_turn(paths: Paths) -> None:
     timer.join()
 
 
-def test_begin_takes_over_from_a_killed_owner(paths: Paths) -> None:
+def test_begin_takes_the_lock_of_a_killed_owner(paths: Paths) -> None:
     assert in_child(lambda: asdict(Store(paths).begin("child", pid=os.getpid())) and None) == 0
-    assert paths.lease.exists()
+    assert paths.lock.exists()
     assert free_again(paths)
 
 
-def test_begin_takes_over_from_a_zombie(paths: Paths) -> None:
+def test_begin_takes_the_lock_of_a_zombie(paths: Paths) -> None:
     """A killed owner stays in the process table until its parent looks."""
     pid = os.fork()
     if pid == 0:
@@ -99,16 +99,26 @@ def test_begin_takes_over_from_a_zombie(paths: Paths) -> None:
         ({"pid": 0, "started": 0}, False),
     ],
 )
-def test_begin_takes_over_when_the_owner_is_gone(paths: Paths, changes: dict[str, Any], free: bool) -> None:
+def test_begin_takes_the_lock_when_the_owner_is_gone(paths: Paths, changes: dict[str, Any], free: bool) -> None:
     Store(paths).begin("first", pid=os.getpid())
-    change_lease(paths, **changes)
+    change_lock(paths, **changes)
     assert free_again(paths) is free
 
 
 @pytest.mark.parametrize("junk", ["", "junk", "{}", "[]", '{"id": 1}'])
-def test_begin_takes_a_lease_that_is_none(paths: Paths, junk: str) -> None:
-    paths.lease.write_text(junk)
+def test_begin_takes_a_lock_that_is_none(paths: Paths, junk: str) -> None:
+    paths.lock.write_text(junk)
     assert free_again(paths)
+
+
+@pytest.mark.parametrize("noted", [{"along": ["other.json"]}, {"colour": "red"}])
+def test_a_lock_of_another_release_guards_as_well(paths: Paths, noted: dict[str, Any]) -> None:
+    """An upgrade changes the code beside a converge that runs."""
+    Store(paths).begin("before the upgrade", pid=os.getpid())
+    agenda = json.loads(paths.lock.read_text())["agenda"]
+    del agenda["waiting"]
+    change_lock(paths, agenda={**agenda, **noted})
+    assert not free_again(paths)
 
 
 def test_begin_refuses_an_owner_that_does_not_exist(paths: Paths) -> None:
@@ -126,7 +136,7 @@ def test_a_lost_transaction_changes_nothing(paths: Paths) -> None:
     quick = Store(paths)
     quick.begin("quick", wait=1)
     for act in (slow.commit, slow.discard, slow.recover, lambda: slow.stage(after)):
-        with pytest.raises(TransactionError, match="another one has taken over"):
+        with pytest.raises(TransactionError, match="another one has the lock"):
             act()
     slow.end()
     assert not free_again(paths)
@@ -135,12 +145,12 @@ def test_a_lost_transaction_changes_nothing(paths: Paths) -> None:
     assert Store(paths).load() == after
 
 
-def test_resume_renews_the_lease(paths: Paths) -> None:
+def test_resume_renews_the_lock(paths: Paths) -> None:
     store = Store(paths)
-    lease = store.begin("first", held=100)
-    change_lease(paths, expires=1.0)
-    renewed = store.resume(lease.id)
-    assert renewed.expires >= lease.expires
+    lock = store.begin("first", held=100)
+    change_lock(paths, expires=1.0)
+    renewed = store.resume(lock.id)
+    assert renewed.expires >= lock.expires
     assert not free_again(paths)
 
 
@@ -161,13 +171,13 @@ def module() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def held_by(paths: Paths, process: subprocess.Popen[bytes], **changes: Any) -> None:
-    """Let a task of a run from elsewhere hold the lease, and run in this process."""
+    """Let a task of a run from elsewhere hold the lock, and run in this process."""
     Store(paths).begin("playbook")
     started = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19])
-    change_lease(paths, task=process.pid, started=started, **changes)
+    change_lock(paths, task=process.pid, started=started, **changes)
 
 
-def test_a_run_from_elsewhere_holds_the_lease_by_the_process_of_its_task(
+def test_a_run_from_elsewhere_holds_the_lock_by_the_process_of_its_task(
     paths: Paths, module: subprocess.Popen[bytes]
 ) -> None:
     """However long the task takes: the time between two tasks is not the time of a task."""
@@ -181,41 +191,41 @@ def test_a_run_from_elsewhere_holds_the_lease_by_the_process_of_its_task(
 
 def test_between_two_tasks_a_run_from_elsewhere_has_a_minute(paths: Paths) -> None:
     store = Store(paths)
-    lease = store.begin("playbook")
+    lock = store.begin("playbook")
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     store.pause()
-    paused = json.loads(paths.lease.read_text())
+    paused = json.loads(paths.lock.read_text())
     assert (paused["pid"], paused["task"]) == (0, 0)
-    assert now < paused["idle"] <= now + lease_module.IDLE + 1
-    assert lease_module.IDLE < 120
+    assert now < paused["idle"] <= now + lock_module.IDLE + 1
+    assert lock_module.IDLE < 120
     with pytest.raises(
         TransactionError, match=r"playbook \(run from elsewhere\) has not ended within 0 s; .*vr-unlock"
     ):
         Store(paths).begin("other", wait=0)
-    change_lease(paths, idle=0.0)
+    change_lock(paths, idle=0.0)
     assert free_again(paths)
     with pytest.raises(TransactionError, match="no longer ours"):
-        Store(paths).resume(lease.id)
+        Store(paths).resume(lock.id)
 
 
-def test_the_next_task_takes_the_lease_up_again_though_it_was_late(paths: Paths) -> None:
+def test_the_next_task_takes_the_lock_up_again_though_it_was_late(paths: Paths) -> None:
     store = Store(paths)
-    lease = store.begin("playbook")
+    lock = store.begin("playbook")
     store.pause()
-    change_lease(paths, idle=0.0)
-    assert Store(paths).resume(lease.id).task == os.getpid()
+    change_lock(paths, idle=0.0)
+    assert Store(paths).resume(lock.id).task == os.getpid()
     assert not free_again(paths)
 
 
 def test_a_local_play_is_never_without_a_process(paths: Paths) -> None:
     store = Store(paths)
     store.begin("playbook", pid=os.getpid())
-    before = paths.lease.read_bytes()
+    before = paths.lock.read_bytes()
     store.pause()
-    assert paths.lease.read_bytes() == before
+    assert paths.lock.read_bytes() == before
 
 
-def test_whoever_is_stuck_is_ended_before_the_lease_is_taken_from_him(
+def test_whoever_is_stuck_is_ended_before_the_lock_is_taken_from_him(
     paths: Paths, module: subprocess.Popen[bytes]
 ) -> None:
     """Else it would go on beside its successor, and change what that has read."""
@@ -228,7 +238,7 @@ def test_whoever_is_stuck_is_ended_before_the_lease_is_taken_from_him(
 def test_no_waiting_time_is_longer_than_that_of_the_commands() -> None:
     """The reason must be heard by the command that the management server runs, which ends after LIMIT seconds."""
     limit = float(re.search(r"^LIMIT = (.*)$", COMMAND.read_text(), re.MULTILINE)[1])  # type: ignore[index]
-    assert lease_module.IDLE < lease_module.HELD < lease_module.WAIT < limit
+    assert lock_module.IDLE < lock_module.HELD < lock_module.WAIT < limit
 
 
 def test_revoke_ends_the_owner_and_lets_the_next_one_in(paths: Paths, module: subprocess.Popen[bytes]) -> None:
@@ -244,7 +254,7 @@ def test_revoke_ends_an_owner_that_was_stopped_with_the_lock(paths: Paths) -> No
     pid = os.fork()
     if pid == 0:
         Store(paths).begin("playbook")
-        with paths.lock.open("w") as lock:
+        with paths.guard.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             os.kill(os.getpid(), signal.SIGSTOP)
         os._exit(0)
@@ -263,7 +273,7 @@ def test_revoke_kills_nobody_who_has_the_number_of_an_owner_that_is_gone(
     paths: Paths, module: subprocess.Popen[bytes]
 ) -> None:
     held_by(paths, module)
-    change_lease(paths, started=1)
+    change_lock(paths, started=1)
     assert Store(paths).revoke() is not None
     assert not killed(module)
 
@@ -275,16 +285,16 @@ class FullDisk(Disk):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_the_way_back_needs_no_room_for_its_lease(paths: Paths) -> None:
+def test_the_way_back_needs_no_room_for_its_lock(paths: Paths) -> None:
     """Renewed over the old one, and what is struck off it is gone: else the way back would put drops into force."""
     first = Store(paths)
-    lease = first.begin("playbook", Agenda(drops=("ips.json",), left=("firewall",)))
-    change_lease(paths, idle=1.0)
+    lock = first.begin("playbook", Agenda(drops=("ips.json",), left=("firewall",)))
+    change_lock(paths, idle=1.0)
     back = Store(paths, disk=FullDisk())
-    back.resume(lease.id)
-    back.agree(replace(back.lease().agenda, left=()))
-    assert back.lease().idle > 1.0
-    assert back.lease().agenda == Agenda(drops=("ips.json",))
+    back.resume(lock.id)
+    back.agree(replace(back.lock().agenda, left=()))
+    assert back.lock().idle > 1.0
+    assert back.lock().agenda == Agenda(drops=("ips.json",))
     assert not back.applied("firewall")
     back.end()
     assert free_again(paths)
@@ -297,11 +307,11 @@ class ReadOnlyDisk(FullDisk):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-def test_a_lease_that_cannot_be_renewed_is_ours_as_long_as_it_was(paths: Paths) -> None:
-    lease = Store(paths).begin("playbook")
+def test_a_lock_that_cannot_be_renewed_is_ours_as_long_as_it_was(paths: Paths) -> None:
+    lock = Store(paths).begin("playbook")
     store = Store(paths, disk=ReadOnlyDisk())
-    store.resume(lease.id)
-    assert store.lease().expires == lease.expires
+    store.resume(lock.id)
+    assert store.lock().expires == lock.expires
 
 
 def test_a_transaction_keeps_room_for_its_way_back(paths: Paths) -> None:
@@ -319,8 +329,8 @@ def test_resume_of_a_lost_transaction_is_refused(paths: Paths) -> None:
 
 
 def test_a_lock_that_is_never_released_is_reported(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_module, "_LOCK_WAIT", 0.1)
-    with paths.lock.open("w") as lock:
+    monkeypatch.setattr(lock_module, "_GUARD_WAIT", 0.1)
+    with paths.guard.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(TransactionError, match="stays locked"):
             Store(paths).begin("other", wait=0)
@@ -352,12 +362,12 @@ def add_rule(paths: Paths, number: int) -> None:
 
 def test_note_adds_up_over_the_tasks_of_a_transaction(paths: Paths) -> None:
     first = Store(paths)
-    lease = first.begin("playbook")
+    lock = first.begin("playbook")
     first.note({"ingest": 0.5, "model": 0.25}, 3)
     second = Store(paths)
-    second.resume(lease.id)
+    second.resume(lock.id)
     second.note({"model": 0.25, "commit": 1.0}, 2)
-    noted = second.lease()
+    noted = second.lock()
     assert noted.phases == {"ingest": 0.5, "model": 0.5, "commit": 1.0}
     assert noted.commands == 5
 
@@ -372,28 +382,15 @@ def test_note_is_gone_with_the_transaction(paths: Paths) -> None:
 
 def test_the_agenda_goes_from_task_to_task_until_its_last_service(paths: Paths) -> None:
     first = Store(paths)
-    lease = first.begin("playbook", Agenda(drops=("ips.json",), keep=False, started=1.5))
-    first.agree(replace(first.lease().agenda, services=("firewall", "dhcp_dns"), left=("firewall", "dhcp_dns")))
+    lock = first.begin("playbook", Agenda(drops=("ips.json",), keep=False, started=1.5))
+    first.agree(replace(first.lock().agenda, services=("firewall", "dhcp_dns"), left=("firewall", "dhcp_dns")))
     second = Store(paths)
-    second.resume(lease.id)
+    second.resume(lock.id)
     assert not second.applied("firewall")
     third = Store(paths)
-    third.resume(lease.id)
+    third.resume(lock.id)
     assert third.applied("dhcp_dns")
     assert not third.applied("dhcp_dns")
-    assert third.lease().agenda == Agenda(
+    assert third.lock().agenda == Agenda(
         drops=("ips.json",), keep=False, started=1.5, services=("firewall", "dhcp_dns"), left=()
     )
-
-
-def test_a_service_that_was_not_planned_ends_nothing(paths: Paths) -> None:
-    """On the way back nothing is left: what is applied then must not put anything into force."""
-    store = Store(paths)
-    store.begin("playbook", Agenda(services=("firewall",)))
-    assert not store.applied("firewall")
-    assert not store.applied("metadata")
-
-
-def test_files_of_an_agenda_are_all_that_end_with_it() -> None:
-    assert Agenda(drops=("a", "b"), along=("c",), aggregate="VR-1.cfg").files == ("a", "b", "c", "VR-1.cfg")
-    assert Agenda().files == ()

@@ -1,14 +1,53 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""End a transaction: put the staged databags into force or give them up, and write down what came of the drops."""
+"""Begin a transaction or join it, put what is staged into force or abort it, and record what came of the drops."""
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.system import write_log
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import write_log
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.drops import expected_drops
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Agenda, Store
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
+
+
+def begun(call: Call) -> str:
+    """Begin a transaction, or go on with the given one: the way back, with nothing left to do but that."""
+    store, params, given = call.store, call.params, call.params.get("transaction")
+    if given:
+        lock = store.resume(given)
+        store.make_room()
+        store.agree(replace(lock.agenda, left=()))
+        store.set_aside()
+        return str(given)
+    aggregate = os.path.basename(params["aggregate"]) if params["aggregate"] else None
+    agenda = Agenda(aggregate=aggregate, keep=params["keep"], started=time.time(), begun=time.monotonic())
+    lock = store.begin("playbook", agenda, pid=call.owner_pid)
+    # Only now: whoever was waited for may have taken the boot arguments that lay in the inbox.
+    store.agree(replace(agenda, drops=tuple(expected_drops(store, params["drops"]))))
+    return lock.id
+
+
+@contextmanager
+def joined(call: Call) -> Iterator[Agenda]:
+    """Join the play's transaction, or hold one of its own when the module is called by itself; yield its agenda."""
+    given = call.params.get("transaction")
+    if call.check_mode:
+        yield Agenda()
+    elif given:
+        yield call.store.resume(given).agenda
+    else:
+        call.store.begin("module", pid=call.owner_pid)
+        try:
+            yield Agenda()
+        finally:
+            call.store.end()
 
 
 def commit(store: Store) -> list[str]:
@@ -17,7 +56,7 @@ def commit(store: Store) -> list[str]:
     If they do not come into force the transaction goes on: the caller gives it up, after the play has put the previous
     state back in it. A kill after that finds the drop in the inbox, where it may be taken again, or its record.
     """
-    agenda, phases = store.lease().agenda, Phases()
+    agenda, phases = store.lock().agenda, Phases()
     with phases.time("commit"):
         if agenda.keep:
             for name in agenda.files:
@@ -34,16 +73,16 @@ def commit(store: Store) -> list[str]:
     return databags
 
 
-def give_up(store: Store, reason: str) -> None:
+def abort(store: Store, reason: str) -> None:
     """Give the staged databags up, keep the drops with the reason, and let the next converge in.
 
     With drops taken along all are left where they are: whose fault it was is seen when each is converged alone.
     """
-    agenda, phases = store.lease().agenda, Phases()
+    agenda, phases = store.lock().agenda, Phases()
     try:
         store.discard()
-        if agenda.along:
-            write_log(f"failed with {', '.join(agenda.along)} taken along, each is converged alone: {reason}")
+        if agenda.waiting:
+            write_log(f"failed with {', '.join(agenda.waiting)} taken along, each is converged alone: {reason}")
             return
         with phases.time("commit"):
             for name in agenda.files:
@@ -68,15 +107,15 @@ def _set_aside(store: Store, name: str, reason: str) -> None:
 
 def _record(store: Store, phases: Phases, reason: str | None) -> None:
     """Write the record that the management server's commands read; `phases` are those that are not noted yet."""
-    lease = store.lease()
-    agenda, phases = lease.agenda, lease.phases.plus(phases)
+    lock = store.lock()
+    agenda, phases = lock.agenda, lock.phases.plus(phases)
     done = agenda if reason is None else Agenda()
     record = {
         "rc": 0 if reason is None else 1,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(agenda.started)),
         "duration": round(time.monotonic() - agenda.begun, 3),
         "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
-        "commands": lease.commands,
+        "commands": lock.commands,
         "drops": len(agenda.files),
         "changed": list(done.services),
         "pending": list(done.pending),
@@ -86,7 +125,7 @@ def _record(store: Store, phases: Phases, reason: str | None) -> None:
         why = None if reason is None else _about(name, reason)
         store.write_result(name, {"name": name, "reason": why, **record})
         result = f"failed: {reason}" if reason else "done"
-        write_log(f"{name}: {result} in {record['duration']:.3f} s, {lease.commands} commands: {phases}")
+        write_log(f"{name}: {result} in {record['duration']:.3f} s, {lock.commands} commands: {phases}")
         for warning in done.warnings:
             write_log(f"{name}: warning: {warning}")
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._phases import Phases
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.phases import Phases
 
 
 def test_time_adds_up_and_counts_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import system
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.transaction import abort, commit
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import merge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Agenda, Store
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._outcome import commit, give_up
 from tests.unit.databag.support import rules
 
 DROP = "firewall_rules.json"
@@ -19,7 +19,7 @@ DROP = "firewall_rules.json"
 
 @pytest.fixture(name="store")
 def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(system, "LOG_FILE", str(tmp_path / "router.log"))
+    monkeypatch.setattr(host, "LOG_FILE", str(tmp_path / "router.log"))
     store = Store(Paths(tmp_path))
     store.paths.inbox.mkdir(parents=True)
     for name in (DROP, "other.json"):
@@ -30,9 +30,9 @@ def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def begin(store: Store, **about: object) -> str:
     """Begin a transaction of one drop with a rule staged; return its id."""
     agenda = Agenda(**{"drops": (DROP,), "started": time.time(), "begun": time.monotonic(), **about})
-    lease = store.begin("playbook", agenda)
+    lock = store.begin("playbook", agenda)
     store.stage(merge(store.load(), rules("firewallrules", {"id": 1})))
-    return lease.id
+    return lock.id
 
 
 def test_commit_puts_into_force_archives_and_records_what_the_transaction_was_about(store: Store) -> None:
@@ -68,9 +68,9 @@ def test_commit_keeps_no_copy_unless_it_is_told_to(store: Store) -> None:
     assert not store.already_processed(DROP)
 
 
-def test_give_up_keeps_the_drop_with_a_reason_that_names_it(store: Store) -> None:
+def test_abort_keeps_the_drop_with_a_reason_that_names_it(store: Store) -> None:
     begin(store, services=("firewall",))
-    give_up(store, "nft said no")
+    abort(store, "nft said no")
     record = store.read_result(DROP)
     assert record is not None
     assert (record["rc"], record["reason"], record["changed"]) == (1, f"{DROP}: nft said no", [])
@@ -78,10 +78,22 @@ def test_give_up_keeps_the_drop_with_a_reason_that_names_it(store: Store) -> Non
     assert "firewallrules" not in Store(store.paths).load()
 
 
-def test_give_up_judges_nobody_when_drops_were_taken_along(store: Store) -> None:
+def test_abort_judges_nobody_when_drops_were_taken_along(store: Store) -> None:
     """Each is converged alone after that, and finds itself where it was."""
-    begin(store, along=("other.json",))
-    give_up(store, "nft said no")
+    begin(store, waiting=("other.json",))
+    abort(store, "nft said no")
     assert store.read_result(DROP) is None
     assert {path.name for path in store.paths.inbox.iterdir()} >= {DROP, "other.json"}
     store.begin("the next one", wait=0)
+
+
+def test_a_service_that_was_not_planned_ends_nothing(store: Store) -> None:
+    """On the way back nothing is left: what is applied then must not put anything into force."""
+    store.begin("playbook", Agenda(services=("firewall",)))
+    assert not store.applied("firewall")
+    assert not store.applied("metadata")
+
+
+def test_files_of_an_agenda_are_all_that_end_with_it() -> None:
+    assert Agenda(drops=("a", "b"), waiting=("c",), aggregate="VR-1.cfg").files == ("a", "b", "c", "VR-1.cfg")
+    assert Agenda().files == ()

@@ -8,9 +8,10 @@ from contextlib import suppress
 
 from ansible.module_utils import basic
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils import _parcel
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge import parcel
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call, VrError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.entry import ENTRIES, SPECS
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._module import ENTRIES, SPECS, Call, VrError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 
 
@@ -18,9 +19,9 @@ def main(name: str) -> None:
     """Run the entry of a module; the action plugin sends the templates along."""
     # Nobody is offered the option of the action plugin: it is there only where that plugin has given it.
     given = basic._load_params() or {}
-    parcel = {option: spec for option, spec in _parcel.SPEC.items() if option in given}
-    module = basic.AnsibleModule({**SPECS[name], **parcel}, supports_check_mode=True)
-    render = Renderer(_parcel.unpacked(module.params.get("_templates")))
+    sent = {option: spec for option, spec in parcel.SPEC.items() if option in given}
+    module = basic.AnsibleModule({**SPECS[name], **sent}, supports_check_mode=True)
+    render = Renderer(parcel.unpacked(module.params.get("_templates")))
     call = Call(module.params, render, check_mode=module.check_mode, diff=module._diff)
     try:
         result = ENTRIES[name](call)

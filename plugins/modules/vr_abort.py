@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: vr_refuse
+module: vr_abort
 short_description: End a transaction of the router that failed
 version_added: 0.1.0
 description:
   - Gives the staged databags up and keeps the drops under C(failed/) with the reason.
   - When other drops were taken along, all are left where they are, and no record is written.
   - Writes the result record that the commands in C(/opt/cloud/bin) report from.
-  - Nothing ends a transaction that goes well but its last service, see M(cloudstack.virtual_router.vr_plan).
+  - A successful transaction is ended by its last service, see M(cloudstack.virtual_router.vr_plan).
 extends_documentation_fragment:
   - cloudstack.virtual_router.router
 options:
@@ -28,7 +28,7 @@ options:
 
 EXAMPLES = r"""
 - name: Keep the drops with the reason
-  cloudstack.virtual_router.vr_refuse:
+  cloudstack.virtual_router.vr_abort:
     transaction: "{{ vr_plan.transaction }}"
     reason: the firewall could not be loaded
 """
@@ -42,7 +42,7 @@ drops:
   sample: ["firewall_rules.json.0d6b6f1e-6d2a-4a53-9a3c-0c6a4d0a4f11"]
 """
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._ansible_module import main
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.module import main
 
 if __name__ == "__main__":
-    main("vr_refuse")
+    main("vr_abort")
