@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.adopt import adopt
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.takeover import take_over
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic
 from tests.chaos import pipeline
 from tests.chaos.mutations import MARK, Mutator, encode, hostile
@@ -46,7 +46,7 @@ def world(router: Router) -> pipeline.World:
     texts = dict(line.split(" ", 1) for line in lines)
     bags = {name.removesuffix(".json"): json.loads(text) for name, text in texts.items()}
     nics = tuple(Nic(name, link["address"]) for name, link in router.facts.links().items() if name.startswith("eth"))
-    return pipeline.World(router.name, {name: take_over(name, bag) for name, bag in bags.items()}, nics)
+    return pipeline.World(router.name, {name: adopt(name, bag) for name, bag in bags.items()}, nics)
 
 
 def bad(mutator: Mutator) -> Iterator[bytes]:

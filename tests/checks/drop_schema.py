@@ -19,10 +19,10 @@ TARGET = ROOT / "docs" / "reference" / "drops.schema.json"
 def schema() -> dict[str, Any]:
     """Return one JSON Schema (draft 2020-12) for drops of all types, told apart by `type`."""
     find_collection()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.drop_types import DROP_TYPES
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import shape_of
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.tables import SCHEMAS
 
-    kinds = sorted(SCHEMAS)
+    kinds = sorted(DROP_TYPES)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Drops of an Apache CloudStack management server to a virtual router",
@@ -33,7 +33,7 @@ def schema() -> dict[str, Any]:
         "allOf": [
             {"if": {"properties": {"type": {"const": kind}}}, "then": {"$ref": f"#/$defs/{kind}"}} for kind in kinds
         ],
-        "$defs": {kind: shape_of(SCHEMAS[kind]) for kind in kinds},
+        "$defs": {kind: shape_of(DROP_TYPES[kind].schema) for kind in kinds},
     }
 
 

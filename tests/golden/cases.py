@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.takeover import take_over
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.adopt import adopt
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
@@ -47,7 +47,7 @@ def cases() -> list[Path]:
 
 def databags(case: Path) -> dict[str, Any]:
     """Return the databags as the store hands them out: those of the original in our shape."""
-    return {path.stem: take_over(path.stem, _read(path)) for path in sorted((case / "databags").glob("*.json"))}
+    return {path.stem: adopt(path.stem, _read(path)) for path in sorted((case / "databags").glob("*.json"))}
 
 
 def nics(case: Path) -> list[Nic]:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.drop_types import DROP_TYPES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
     DropError,
     hidden,
@@ -19,7 +20,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     ABSENT,
     MismatchError,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.tables import SCHEMAS
 
 # The largest drop seen, 1,000 forwards, has 0.2 MB; 32 MiB is a hundred times 10,000 firewall rules' worth of
 # room.
@@ -48,10 +48,10 @@ def parse_drop(name: str, data: bytes) -> Drop:
     """
     body = _object(name, data)
     kind = body.get("type", ABSENT)
-    if not isinstance(kind, str) or kind not in SCHEMAS:
+    if not isinstance(kind, str) or kind not in DROP_TYPES:
         raise DropError.of_value(name, "type", "a known type of drop", kind)
     try:
-        SCHEMAS[kind](body)
+        DROP_TYPES[kind].schema(body)
     except MismatchError as error:
         got = hidden(error.got) if error.secret and error.got is not ABSENT else one_line(error.got)
         raise DropError(name, error.where(), error.expected, got) from None

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.adopt import adopt
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.archive import Archive
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.disk import PRIVATE_FILE, Disk
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
@@ -37,7 +38,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     MismatchError,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.start import Boot
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.takeover import take_over
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.text import dump_bag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.this_boot import identify
 
@@ -303,7 +303,7 @@ class Store:
 def parse_bag(name: str, file: str, data: bytes) -> Bag:
     """Return the databag in a file in clean shape; DatabagError naming the file when it is damaged."""
     try:
-        return take_over(name, read_object(file, data))
+        return adopt(name, read_object(file, data))
     except MismatchError as error:
         got = hidden(error.got) if error.secret and error.got is not ABSENT else one_line(error.got)
         raise DatabagError(file, f"{error.where()}: expected {error.expected}, got {got}") from None

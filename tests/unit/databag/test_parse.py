@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.drop_types import DROP_TYPES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import MAX_DROP_BYTES, parse_drop
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.tables import SCHEMAS
 from tests.unit.databag.support import ADDRESS, BODIES, FIREWALL_RULE, encode
 
 
@@ -24,8 +24,8 @@ def refused(data: bytes, name: str = "x.json") -> DropError:
 
 
 def test_every_type_has_a_schema_and_a_fixture() -> None:
-    assert set(BODIES) == set(SCHEMAS)
-    assert len(SCHEMAS) == 20
+    assert set(BODIES) == set(DROP_TYPES)
+    assert len(DROP_TYPES) == 20
 
 
 @pytest.mark.parametrize("kind", sorted(BODIES))

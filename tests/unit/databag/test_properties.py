@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.adopt import adopt
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag, merge, merge_all
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import Drop
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.takeover import take_over
 from tests.unit.databag.support import ACL_RULE, ADDRESS, ENTRY, FIREWALL_RULE, FORWARD, STATIC_NAT, TIER, drop, filled
 
 SMALL = st.integers(0, 5)
@@ -122,7 +122,7 @@ def test_merging_one_by_one_is_merging_all(keys: list[Any]) -> None:
 @settings(max_examples=50)
 def test_taking_over_what_was_merged_changes_nothing(keys: list[Any]) -> None:
     bags = merge_all(BOOT, [make(n, m, False) for make, n, m in keys])
-    assert {name: take_over(name, deepcopy(bag)) for name, bag in bags.items()} == bags
+    assert {name: adopt(name, deepcopy(bag)) for name, bag in bags.items()} == bags
 
 
 def test_an_acl_does_not_care_whether_its_tier_came_first() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.adopt import adopt
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.aggregate import (
     FileStep,
     parse_aggregate,
@@ -20,7 +21,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import Bag, merge, merge_all
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import Drop, parse_drop
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.start import Boot, take
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.takeover import take_over
 
 DROPS = Path(os.environ.get("VR_REAL_DROPS") or Path(__file__).resolve().parents[4] / "shared" / "drops")
 SCENARIOS = sorted(path.parent.name for path in DROPS.glob("*/ORDER"))
@@ -86,7 +86,7 @@ def test_every_real_drop_is_taken_and_changes_no_input(name: str) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_what_real_drops_leave_is_read_back_unchanged(name: str) -> None:
     bags = replay(DROPS / name)
-    assert {key: take_over(key, json.loads(json.dumps(bag))) for key, bag in bags.items()} == bags
+    assert {key: adopt(key, json.loads(json.dumps(bag))) for key, bag in bags.items()} == bags
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

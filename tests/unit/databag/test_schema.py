@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.parse import parse_drop
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import (
-    bootargs,
-    packets,
-    services,
+    cmdline,
+    load_balancer,
+    nat,
+    vpn,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds as k
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import (
@@ -82,13 +83,13 @@ CASES: list[tuple[Kind, list[Any], list[Any]]] = [
         ["../x", "a/b", "a\\b", "..", ".", ".htaccess", "a..b", "a\0", "a\n", "x" * 256, "ü" * 128, None, 1],
     ),
     (
-        bootargs._KNOWN["authorized_key"],
+        cmdline._KNOWN["authorized_key"],
         ["c3NoLXJzYSBBQUFB", "YWI=", "YWI", "YQpi"],
         ["YWI=YWI=", "Y", "_-8=", "/w==", "AAAA", "a b", "", None],
     ),
-    (packets.ports_or_any, ["any", "1:2"], ["all", "", None]),
+    (nat.ports_or_any, ["any", "1:2"], ["all", "", None]),
     (
-        packets.listener,
+        load_balancer.listener,
         ["192.0.2.11:80:", "0.0.0.0/0:8081:0/0:,"],
         [
             "10.1.1.5",
@@ -102,15 +103,15 @@ CASES: list[tuple[Kind, list[Any], list[Any]]] = [
             None,
         ],
     ),
-    (packets.statistics, ["", "10.1.1.1:8081:0/0:,"], ["10.1.1.1", None]),
+    (load_balancer.statistics, ["", "10.1.1.1:8081:0/0:,"], ["10.1.1.1", None]),
     (
-        services.POLICY,
+        vpn.POLICY,
         ["3des-md5", "aes128-sha1;modp1536,aes256-sha256"],
         ["", "aes;", "a b", "aes-sha1!\n", "aes;x;y", None],
     ),
-    (services.USER, ["alice", "a@b.c+d-e_f"], ["", "a b", 'a"b', "a*", "a#b", "a\n", None]),
+    (vpn.USER, ["alice", "a@b.c+d-e_f"], ["", "a b", 'a"b', "a*", "a#b", "a\n", None]),
     (
-        services.address_range,
+        vpn.address_range,
         ["10.1.2.2-10.1.2.8"],
         ["10.1.2.8-10.1.2.2", "10.1.2.2", "a-b", "10.1.2.2-10.1.2.8-", None, 7],
     ),
@@ -148,8 +149,8 @@ HARMLESS = set(string.ascii_letters + string.digits + ".:/,-;")
         k.netmask,
         k.number(0, 9999),
         k.word_of("tcp", "udp"),
-        services.POLICY,
-        services.address_range,
+        vpn.POLICY,
+        vpn.address_range,
     ],
 )
 @given(value=st.text(alphabet=[*HARMLESS, *"\n\r\t\0 \"'\\{}#$`|&<>()[]*?%_=@+!~^\u2028\u0660\ud800"], max_size=12))
@@ -309,7 +310,7 @@ def test_routes_lose_their_host_bits() -> None:
 
 def test_every_known_boot_argument_is_checked() -> None:
     """A row per argument would only repeat the table; this keeps one that accepts anything out of it."""
-    for name, kind in bootargs._KNOWN.items():
+    for name, kind in cmdline._KNOWN.items():
         with pytest.raises(MismatchError):
             kind("a\nb")
         with pytest.raises(MismatchError):

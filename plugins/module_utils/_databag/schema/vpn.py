@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Describe the drops about VPN and monitoring."""
+"""Describe the drops about VPN: remote access, its users, and site to site."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     Field,
     MismatchError,
     list_of,
-    map_of,
     may,
     need,
     record,
@@ -21,7 +20,11 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 
 # strongSwan's proposal keywords, joined by hyphens; CloudStack puts the group behind a semicolon.
 POLICY = k.comma_list(k.matching(r"[a-z0-9]+(-[a-z0-9]+)*(;[a-z0-9]+)?", "a policy such as aes128-sha1;modp1536"))
+
+
 LIFETIME = k.integer(0, 2**31 - 1)
+
+
 # A user stands as a word of its own in chap-secrets: no blank, no quote, no comment sign.
 USER = k.matching(r"[A-Za-z0-9@._+-]{1,128}", "a user name of letters, digits and @._+-")
 
@@ -32,6 +35,8 @@ VPN_USER = record(
         "add": need(k.boolean),
     }
 )
+
+
 VPN_USERS = record({"vpn_users": need(list_of(VPN_USER))})
 
 
@@ -100,16 +105,3 @@ SITE_TO_SITE = record(
         "ipsec_psk",
     ),
 )
-
-# `configure.py monitor_service.json` looks these up by name; an empty list of excluded checks clears the last
-# one.
-MONITOR_FIELDS = {
-    "config": may(k.text),
-    "disable_monitoring": may(k.text),
-    "health_checks_enabled": may(k.boolean),
-    "health_checks_basic_run_interval": may(k.integer(0, 2**31 - 1)),
-    "health_checks_advanced_run_interval": may(k.integer(0, 2**31 - 1)),
-    "excluded_health_checks": Field(k.text, optional=True, blank=True),
-    "health_checks_config": may(map_of(k.text, k.text)),
-}
-MONITOR_SERVICE = record(MONITOR_FIELDS)

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges import addresses, uses
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges import interfaces, uses
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.stored import under
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
+    Bag,
     Workspace,
     records,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import (
-    NO_VALUE,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import cmdline
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import NO_VALUE
 
 # Which NIC is what, by kind of router (behaviour.md, section 1): network type and the argument with its MTU.
 NICS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -61,7 +62,7 @@ def address_records(config: dict[str, str]) -> list[dict[str, Any]]:
             record["mtu"] = config[mtu]
         if number < len(macs) and macs[number]:
             record["vif_mac_address"] = macs[number].lower()
-        found.append(addresses.complete(record, f"eth{number}"))
+        found.append(interfaces.complete(record, f"eth{number}"))
     return found
 
 
@@ -77,17 +78,27 @@ def merge_cmdline(workspace: Workspace, body: dict[str, Any], _file: str) -> Non
         return
     taken = []
     for record in address_records(before) if before else []:
-        found = addresses.find(workspace.read("ips"), record["public_ip"])
+        found = interfaces.find(workspace.read("ips"), record["public_ip"])
         if found and _is_of_arguments(found, record):
-            addresses.take(workspace, record["public_ip"])
+            interfaces.take(workspace, record["public_ip"])
             taken.append(record["public_ip"])
     for record in address_records(config):
-        if addresses.find(workspace.read("ips"), record["public_ip"]) is None:
-            addresses.put(workspace, record)
-    uses.forget(workspace, (ip for ip in taken if addresses.find(workspace.read("ips"), ip) is None))
+        if interfaces.find(workspace.read("ips"), record["public_ip"]) is None:
+            interfaces.put(workspace, record)
+    uses.forget(workspace, (ip for ip in taken if interfaces.find(workspace.read("ips"), ip) is None))
     workspace.edit("cmdline")["config"] = config
 
 
 def _is_of_arguments(found: dict[str, Any], record: dict[str, Any]) -> bool:
     """Tell a record that arguments made from one that a drop made, which has ``first_i_p``."""
     return "first_i_p" not in found and found["nw_type"] == record["nw_type"]
+
+
+def adopt_arguments(bag: Bag) -> Bag:
+    """Settle the boot arguments; the original writes ``redundant_router`` as true or false."""
+    if "config" not in bag:
+        return {}
+    config = under("config", cmdline.arguments, bag["config"])
+    if config.get("redundant_router") == "false":
+        del config["redundant_router"]
+    return {"config": settled(config)}

@@ -20,7 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     shape_of,
     shaped,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.network import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.interfaces import (
     DATABASE_ID,
     DEVICE_ID,
     MTU,
@@ -31,8 +31,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 ROUTER_TYPES = ("router", "vpcrouter", "dhcpsrvr", "ilbvm")
 
 _NAME = k.matching(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}", "a name of letters, digits and _.-")
+
+
 # systemd.time(7), OnCalendar=: this text stands in a timer unit.
 _CALENDAR = k.matching(r"[A-Za-z0-9*:,./~-][A-Za-z0-9*:,./~ -]{0,127}", "a calendar expression such as *:00:00")
+
+
 _BASE64 = k.matching(r"[A-Za-z0-9+/]+={0,2}", "base64")
 
 

@@ -1,21 +1,26 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Merge drops about VMs: DHCP entries, ranges, metadata, passwords."""
+"""Merge drops about DHCP: entries of VMs, and ranges."""
 
 from __future__ import annotations
 
 import ipaddress
 from typing import Any
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.metadata import forget_vms
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.segments import (
     addresses_of,
     same_network,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.stored import keyed, whole
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
     Bag,
     Workspace,
     records,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import may
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import record as checked
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.dhcp import RANGES, STORED_ENTRY
 
 Entry = dict[str, Any]
 
@@ -60,18 +65,18 @@ def merge_dhcp_entry(workspace: Workspace, body: Entry, _file: str) -> None:
     if body.get("remove", False):
         for key in _of_mac(index, body):
             if set(addresses) & set(addresses_of(workspace.read("dhcpentry")[key])):
-                _forget_vm(workspace, addresses_of(_drop_entry(workspace, index, key)))
+                forget_vms(workspace, addresses_of(_drop_entry(workspace, index, key)))
         bag = workspace.read("dhcpentry")
-        _forget_vm(workspace, [address for address in addresses if address not in bag])
+        forget_vms(workspace, [address for address in addresses if address not in bag])
         return
     for key in _of_mac(index, body):
         if key == addresses[0] or same_network(workspace, workspace.read("dhcpentry")[key], body):
             entry = _drop_entry(workspace, index, key)
-            _forget_vm(workspace, [a for a in addresses_of(entry) if a not in addresses])
+            forget_vms(workspace, [a for a in addresses_of(entry) if a not in addresses])
     if addresses[0] in workspace.read("dhcpentry"):
         older = _drop_entry(workspace, index, addresses[0])
         if _is_another(older, body):
-            _forget_vm(workspace, addresses_of(older))
+            forget_vms(workspace, addresses_of(older))
     _take_name_from_older(workspace, index, body)
     workspace.edit("dhcpentry")[addresses[0]] = body
     index.add(addresses[0], body)
@@ -106,13 +111,6 @@ def _take_name_from_older(workspace: Workspace, index: EntryIndex, body: Entry) 
         index.add(older, nameless)
 
 
-def _forget_vm(workspace: Workspace, addresses: list[str]) -> None:
-    """Remove metadata and password of addresses that no VM has any more: the next one must not read them."""
-    for address in addresses:
-        workspace.remove("vmdata", address)
-        workspace.remove("vmpassword", address)
-
-
 def forget_network(workspace: Workspace, *networks: str) -> None:
     """Remove all that is known of the VMs of networks that are gone: others will have their addresses."""
     gone = [ipaddress.ip_network(network, strict=False) for network in networks]
@@ -136,15 +134,5 @@ def merge_dhcp_config(workspace: Workspace, body: dict[str, Any], _file: str) ->
     workspace.edit("dhcpconfig")["entries"] = body["entries"]
 
 
-def merge_vm_data(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
-    """Replace the metadata of an address; an empty list removes it."""
-    address = body["vm_ip_address"]
-    if body["vm_metadata"]:
-        workspace.edit("vmdata")[address] = body["vm_metadata"]
-    else:
-        workspace.remove("vmdata", address)
-
-
-def merge_vm_password(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
-    """Keep one password per VM."""
-    workspace.edit("vmpassword")[body["ip_address"]] = body["password"]
+adopt_ranges = whole(checked({"entries": may(RANGES)}))
+adopt_entries = keyed(STORED_ENTRY, lambda entry: not entry.get("remove"), lambda e: addresses_of(e)[0])

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Merge drops about addresses into the databag ``ips``: one list of records per device."""
+"""Merge drops about addresses, tiers and static routes: the databags ``ips``, ``guestnetwork`` and ``staticroutes``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ from functools import lru_cache
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges import uses
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges import acl, dhcp, uses
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.acl import forget_acl, move_acl
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.stored import keyed, under
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
     Bag,
     Workspace,
     records,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.kinds import (
-    prefix_length,
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds as k
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import list_of
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.interfaces import (
+    ROUTE,
+    STORED_ADDRESS,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.kinds import prefix_length
 
 Record = dict[str, Any]
 
@@ -159,14 +166,6 @@ def _forget_acl_of_gateway(workspace: Workspace, gone: Record) -> None:
         forget_acl(workspace, gone["device"], gone.get("vif_mac_address"))
 
 
-def forget_acl(workspace: Workspace, device: str, mac: str | None) -> None:
-    """Remove the ACL of a NIC: the one with its MAC, or the one of its device that names no other MAC."""
-    for filed, acl in records(workspace.read("networkacl")):
-        theirs = acl.get("mac_address")
-        if (mac and theirs == mac) or (filed == device and not (mac and theirs)):
-            workspace.remove("networkacl", filed)
-
-
 def merge_ip_aliases(workspace: Workspace, body: dict[str, Any], file: str) -> None:
     """Put or remove aliases on the router's first guest NIC; its own addresses are never touched."""
     for index, alias in enumerate(body["aliases"]):
@@ -206,3 +205,115 @@ def _alias_on(guest: Record, alias: Record) -> Record:
         if field in guest:
             record[field] = guest[field]
     return complete(record, guest["device"])
+
+
+Tier = dict[str, Any]
+
+DEFAULT_MTU = 1500
+
+
+def same_tier(one: Tier, other: Tier) -> bool:
+    """Tell whether two drops are about one tier: one NIC by its MAC, or one network."""
+    return any(field in one and one[field] == other.get(field) for field in ("mac_address", "network_id"))
+
+
+def merge_guest_network(workspace: Workspace, body: Tier, _file: str) -> None:
+    """Put the tier on its device, or take it away with its address, its ACL and its VMs.
+
+    One device carries one tier. A tier that comes back on another device has moved; one whose device is given
+    to another tier is gone, as one NIC cannot be in two networks.
+    """
+    device = body["device"]
+    for filed, known in records(workspace.read("guestnetwork")):
+        for tier in known:
+            if same_tier(tier, body):
+                _remove(workspace, filed, tier, for_good=not body["add"])
+            elif filed == device and body["add"]:
+                _remove(workspace, filed, tier, for_good=True)
+    if not body["add"]:
+        return
+    workspace.edit("guestnetwork")[device] = [body]
+    put(workspace, complete(_address_of(body), device))
+    move_acl(workspace, device, body.get("mac_address"))
+
+
+def _remove(workspace: Workspace, device: str, tier: Tier, *, for_good: bool) -> None:
+    """Take a tier off its device; one that is gone for good takes its ACL and its VMs with it."""
+    workspace.remove("guestnetwork", device)
+    if for_good:
+        acl.forget_acl(workspace, device, tier.get("mac_address"))
+    if _succeeded(workspace, tier):
+        return
+    take(workspace, tier["router_guest_ip"])
+    if not for_good:
+        return
+    networks = [f"{tier['router_guest_ip']}/{tier['router_guest_netmask']}"]
+    networks += [tier["router_guest_ip6_cidr"]] if tier.get("router_guest_ip6_cidr") else []
+    dhcp.forget_network(workspace, *networks)
+
+
+def _succeeded(workspace: Workspace, gone: Tier) -> bool:
+    """Tell whether another tier has the address by now: the removal came late, and the VMs there are the other's."""
+    others = (tier for _device, known in records(workspace.read("guestnetwork")) for tier in known)
+    return any(tier["router_guest_ip"] == gone["router_guest_ip"] for tier in others)
+
+
+def _address_of(tier: Tier) -> dict[str, Any]:
+    """Make the drop record of the router's address in a tier; without an MTU it is 1500."""
+    record = {
+        "public_ip": tier["router_guest_ip"],
+        "netmask": tier["router_guest_netmask"],
+        "gateway": tier.get("router_guest_gateway", ""),
+        "add": True,
+        "source_nat": False,
+        "one_to_one_nat": False,
+        "nic_dev_id": tier["device"].removeprefix("eth"),
+        "nw_type": "guest",
+        "mtu": tier.get("mtu", DEFAULT_MTU),
+    }
+    if "mac_address" in tier:
+        record["vif_mac_address"] = tier["mac_address"]
+    return record
+
+
+def merge_static_routes(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
+    """Replace the routes: the drop has all of them, and one that is revoked or missing is gone (E7)."""
+    bag = workspace.edit("staticroutes")
+    for network, _route in records(bag):
+        del bag[network]
+    for route in body["routes"]:
+        if route["revoke"]:
+            bag.pop(route["network"], None)
+        else:
+            bag[route["network"]] = route
+
+
+def adopt_addresses(bag: Bag) -> Bag:
+    taken: dict[str, list[dict[str, Any]]] = {}
+    for device, filed in bag.items():
+        if device != NOWHERE:
+            under(device, k.device, device)
+        for stored in under(device, list_of(_known_alias), filed):
+            if stored["add"]:
+                taken.setdefault(device, []).append(complete(stored, device))
+    return {device: sorted(filed, key=by_rank) for device, filed in taken.items()}
+
+
+def _known_alias(value: Any) -> Any:
+    """Check an address and mark an alias of the original: it alone made records without gateway and MTU."""
+    if isinstance(value, dict) and value.get("nw_type") == "guest" and "gateway" not in value and "mtu" not in value:
+        value["alias"] = True
+    return STORED_ADDRESS(value)
+
+
+def adopt_tiers(bag: Bag) -> Bag:
+    """Keep the newest drop of each device; the original puts it last."""
+    taken = {}
+    for device, tiers in bag.items():
+        present = [tier for tier in under(device, list_of(interfaces.GUEST_NETWORK), tiers) if tier["add"]]
+        if present:
+            taken[device] = present[-1:]
+    return taken
+
+
+adopt_routes = keyed(ROUTE, lambda route: not route["revoke"], lambda route: str(route["network"]))

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Describe the drops about NICs, addresses and routes."""
+"""Describe the drops about NICs, addresses, tiers and static routes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds as k
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import (
+    NO_VALUE,
     Field,
     Kind,
     MismatchError,
     list_of,
-    map_of,
     may,
     need,
     record,
@@ -23,10 +23,17 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 
 # RFC 791 wants 68 octets of every link; 65535 is the longest IPv4 packet.
 MTU = k.number(68, 65535)
+
+
 DEVICE_ID = k.number(0, 9999)
+
+
 DATABASE_ID = k.number(0, 2**63 - 1)
-AS_NUMBER = k.number(1, 2**32 - 1)
+
+
 PREFIX4 = k.number(0, 32)
+
+
 PREFIX6 = k.number(0, 128)
 
 
@@ -127,20 +134,20 @@ ROUTE = record(
     },
     gateway_of_route,
 )
+
+
 STATIC_ROUTES = record({"routes": need(list_of(ROUTE))})
 
-PEER = record(
+
+def _address_or_blank(value: Any) -> str:
+    """Accept an address, or nothing, which the original writes as an empty gateway."""
+    return "" if isinstance(value, str) and value in NO_VALUE else k.ipv4(value)
+
+
+STORED_ADDRESS = record(
     {
-        "peer_id": may(DATABASE_ID),
-        "network_id": need(DATABASE_ID),
-        "peer_as_number": need(AS_NUMBER),
-        "network_as_number": need(AS_NUMBER),
-        "ip4_address": may(k.ipv4),
-        "ip6_address": may(k.ipv6),
-        "guest_ip4_cidr": may(k.cidr4),
-        "guest_ip6_cidr": may(k.cidr6),
-        "peer_password": Field(k.text, optional=True, secret=True),
-        "details": may(map_of(k.text, k.text)),
+        **address_fields(MTU),
+        "gateway": Field(_address_or_blank, optional=True, blank=True),
+        "alias": may(k.boolean),
     }
 )
-BGP_PEERS = record({"peers": need(list_of(PEER))})

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Describe the drops about VMs: DHCP, metadata, passwords."""
+"""Describe the drops about what VMs are served: metadata and passwords."""
 
 from __future__ import annotations
 
@@ -12,52 +12,16 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     Field,
     MismatchError,
     list_of,
-    may,
     need,
     record,
     shape_of,
     shaped,
 )
 
-# RFC 2132, section 9.2: the lease time is 32 bits of seconds.
-LEASE_TIME = k.integer(0, 2**32 - 1)
-
-
-def addressed(body: dict[str, Any]) -> None:
-    """Want an address of either family, without which there is nothing to serve."""
-    if "ipv4_address" not in body and "ipv6_address" not in body:
-        raise k.missing("ipv4_address", "an IPv4 address, or an ipv6_address")
-
-
-DHCP_FIELDS = {
-    "host_name": may(k.host_name),
-    "mac_address": need(k.mac),
-    "ipv4_address": may(k.ipv4),
-    "ipv6_address": may(k.ipv6),
-    "ipv6_duid": may(k.matching(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){0,129}", "a DUID in hexadecimal")),
-    "dns_addresses": may(k.comma_list(k.ip)),
-    "default_gateway": may(k.ip),
-    "default_entry": may(k.boolean),
-    "lease_time": may(LEASE_TIME),
-    "remove": may(k.boolean),
-}
-DHCP_ENTRY = record(DHCP_FIELDS, addressed)
-
-RANGES = list_of(
-    record(
-        {
-            "router_ip_address": need(k.ipv4),
-            "gateway": may(k.ipv4),
-            "netmask": need(k.netmask),
-            "first_ip_of_subnet": may(k.ipv4),
-        }
-    )
-)
-DHCP_CONFIG = record({"entries": need(RANGES)})
-
-
 # Both alphabets of RFC 4648, and the blanks and line ends that base64 tools put in; padding may be missing.
 _BASE64 = k.matching(r"[A-Za-z0-9+/_\r\n -]*[=\r\n ]*", "base64")
+
+
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}").fullmatch
 """What nearly every name is: 2,000 VMs have 48,000 of them, in a databag that every converge reads."""
 

@@ -1,30 +1,23 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Merge drops about the rules of public addresses: firewall, port forwarding, static NAT."""
+"""Merge port forwards and static NAT: the databag ``forwardingrules``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
-    Workspace,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.stored import under
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import Bag, Workspace
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds as k
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import list_of
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.nat import STORED_NAT
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.sources import contend, networks
 
 Record = dict[str, Any]
+
+
 _STATIC_NAT = "staticnat"
-
-
-def merge_firewall(bag_name: str, workspace: Workspace, body: dict[str, Any], _file: str) -> None:
-    """Store rules under their id, the newer over the older; only ``revoked`` removes one."""
-    bag = workspace.edit(bag_name)
-    for rule in body["rules"]:
-        key = str(rule["id"])
-        if rule["revoked"]:
-            bag.pop(key, None)
-        else:
-            bag[key] = rule
 
 
 def merge_forwards(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
@@ -155,3 +148,14 @@ def _rank(record: Record, turn: Mapping[str, int]) -> tuple[str, int, int, str, 
         ports,
         record.get("protocol", ""),
     )
+
+
+def adopt_nat(bag: Bag) -> Bag:
+    taken = {}
+    for address, stored in bag.items():
+        table = RuleTable([])
+        for rule in under(address, list_of(STORED_NAT), stored):
+            table.put(rule)
+        if kept := table.records():
+            taken[under(address, k.ipv4, address)] = kept
+    return taken
