@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import execute
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import (
+    CHECKS,
+    HANDLERS,
+    SERVICES,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
@@ -18,7 +22,7 @@ class VerifyError(Exception):
 def plan(name: str, host: Host, router: Router, committed: Router) -> tuple[Step, ...]:
     """Return the steps from what is live to what the router shall be; changes nothing."""
     with host.phases.time(f"{name}.plan"):
-        return tuple(SERVICES[name](host, router, committed))
+        return tuple(SERVICES[name].plan(host, router, committed))
 
 
 def converge(name: str, host: Host, router: Router, committed: Router) -> tuple[Step, ...]:
@@ -30,9 +34,9 @@ def converge(name: str, host: Host, router: Router, committed: Router) -> tuple[
     steps = plan(name, host, router, committed)
     if steps:
         with host.phases.time(f"{name}.check"):
-            execute.check(steps, host)
+            execute.check(steps, host, CHECKS)
         with host.phases.time(f"{name}.apply"):
-            execute.apply(steps, host)
+            execute.apply(steps, host, HANDLERS)
         with host.phases.time(f"{name}.verify"):
             _verify(name, host, router, committed)
     return steps
@@ -40,6 +44,6 @@ def converge(name: str, host: Host, router: Router, committed: Router) -> tuple[
 
 def _verify(name: str, host: Host, router: Router, committed: Router) -> None:
     """Plan again: what is left over was not applied, or did not stay (B3)."""
-    left = [step for step in SERVICES[name](host, router, committed) if not step.moot_at_verify]
+    left = [step for step in SERVICES[name].plan(host, router, committed) if not step.moot_at_verify]
     if left:
         raise VerifyError(f"{name}: not as planned after it was applied: " + "; ".join(s.summary for s in left[:5]))

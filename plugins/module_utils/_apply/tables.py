@@ -5,12 +5,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, generation
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import File, LoadRuleset
+
+NFT_REFUSED = 1
+"""The exit status of nft for what it does not understand and what the kernel does not take."""
 
 
 def is_open(host: Host) -> bool:
@@ -59,3 +64,28 @@ def remembered(name: str) -> dict[str, str]:
     except ValueError:
         known = {}
     return {key: str(known.get(key, "")) for key in ("loaded_digest", "listed_digest")}
+
+
+def load(step: LoadRuleset, host: Host) -> None:
+    """Change the table that is there; what the kernel refuses or does not hold then is loaded as a whole."""
+    whole = step.text + step.cleanup
+    try:
+        parts = (whole,) if step.change is None else (step.change.fill, step.change.switch)
+        listing = _nft(step, parts, host)
+    except (CommandError, tables.TableError) as error:
+        if step.change is None or (isinstance(error, CommandError) and error.returncode != NFT_REFUSED):
+            raise
+        host.run.log(f"table inet {step.table} could not be changed, load it as a whole: {error}")
+        listing = _nft(step, (whole,), host)
+    digests = {"loaded_digest": tables.digest(step.text), "listed_digest": tables.listed_digest(listing)}
+    files.replace(File(str(digest_file(step.table)), json.dumps(digests), mode=0o600))
+
+
+def _nft(step: LoadRuleset, parts: Iterable[str], host: Host) -> str:
+    """Load the parts that say something, each in one transaction, and return what the kernel lists then."""
+    for part in filter(None, parts):
+        host.run(("nft", "--file", "-"), stdin=part)
+        host.transactions.own += 1
+    listing = list_table(host, step.table)
+    tables.must_hold(listing, step.text, step.table)
+    return listing

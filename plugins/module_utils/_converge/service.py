@@ -9,7 +9,7 @@ from typing import Any
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import converge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host, write_log
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import JUDGED_BY_HISTORY
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import (
     Call,
     VrError,
@@ -54,12 +54,13 @@ def _converge(name: str, call: Call, host: Host, *, checked: bool) -> tuple[Step
 
     The databags are `checked` when the task that planned has read the same files, in this transaction.
     """
+    service = SERVICES[name]
     step = converge.plan if call.check_mode else converge.converge
     for _change in range(MAX_TRANSITIONS):
         state = host.vrrp_state
-        host.read_ahead(links=name == "interfaces", services=name not in ("interfaces", "firewall"))
+        host.read_ahead(links=service.reads_links, services=service.reads_units)
         with call.phases.time("ingest"):
-            in_force = call.store.load(checked=checked) if name in JUDGED_BY_HISTORY else None
+            in_force = call.store.load(checked=checked) if service.judges_history else None
             bags = call.store.load_staged(in_force, checked=checked)
         router, committed = routers(host, state, bags, bags if in_force is None else in_force)
         if name == CUTS:

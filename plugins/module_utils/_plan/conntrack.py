@@ -22,8 +22,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import opened
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nat import precedence
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.shares import SHARES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
 _NAMES = {1: "icmp", 6: "tcp", 17: "udp"}
@@ -89,10 +89,8 @@ class Change:
 
 
 def closed(old: Router, new: Router) -> frozenset[str]:
-    """Return the listeners of the load balancer that the change closes, as `address . port`."""
-    if old.load_balancer == new.load_balancer:
-        return frozenset()
-    return frozenset(element for elements in opened(old) for element in elements).difference(*opened(new))
+    """Return the sockets of the router itself that the change closes, as `address . port`."""
+    return frozenset().union(*(share.closes(old, new) for share in SHARES.values()))
 
 
 def gone(old: Router, new: Router) -> frozenset[IPv4Address]:

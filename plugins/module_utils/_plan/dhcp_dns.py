@@ -22,6 +22,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Kind,
     Router,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.share import Share
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Effect,
     File,
@@ -364,3 +365,22 @@ def parse_leases(text: str) -> list[Lease]:
     """Return the IPv4 leases of dnsmasq's lease file: expiry, MAC, address, name, client id."""
     rows = (line.split() for line in text.splitlines())
     return [Lease(ip=row[2], mac=row[1]) for row in rows if len(row) == 5 and "." in row[2]]
+
+
+def _input_rules(_router: Router) -> tuple[str, ...]:
+    return (
+        "iifname @guest_nics udp dport 67 accept",
+        "iifname . ip saddr @guest_members ip daddr @guest_addresses jump guest_services",
+        "iifname @dns_sources ip daddr @guest_addresses meta l4proto { tcp, udp } th dport 53 accept",
+    )
+
+
+def _guest_rules(_router: Router) -> tuple[str, ...]:
+    return ("meta l4proto { tcp, udp } th dport 53 accept",)
+
+
+def _primary_units(router: Router) -> tuple[str, ...]:
+    return tuple(f"{server.unit}.service" for server in servers(router) if server.devices)
+
+
+SHARE = Share(input_rules=_input_rules, guest_rules=_guest_rules, primary_units=_primary_units)

@@ -21,7 +21,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     RuleList,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
-    load_balancer,
     nat,
     pair_filter,
     sources,
@@ -37,9 +36,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.ru
     compile_reversed,
     compile_rules,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.shares import SHARES
 
 TABLE = "cloudstack"
 USAGE_TABLE = "cloudstack_usage"
+PLACES = ("input_rules", "guest_rules", "forward_rules", "source_nat_rules")
+"""Where services add rules; share.py says what each is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Ruleset:
     destination_rules: tuple[str, ...]
     counters: tuple[str, ...]
     usage_rules: dict[str, tuple[str, ...]]
+    added: dict[str, tuple[str, ...]]
     ftp: bool = True
     clamp: bool = False
 
@@ -68,11 +71,12 @@ def ruleset(router: Router, ftp: bool = True) -> Ruleset:
     translation = nat.destinations(router, public, pool)
     counters, usage_rules = _usage(router)
     source_sets, source_chains = sources.planned(router)
+    added_chains = (chain for share in SHARES.values() for chain in share.chains(router))
     return Ruleset(
         sets=(
             *_nics(router),
             *source_sets,
-            *_listeners(router),
+            *(found for share in SHARES.values() for found in share.sets(router)),
             addresses,
             *matrix,
             *translation.maps,
@@ -80,14 +84,20 @@ def ruleset(router: Router, ftp: bool = True) -> Ruleset:
             nat.ftp_servers(router, public),
             *pool.sets,
         ),
-        chains=(*source_chains, *address_chains, *policy_chains),
+        chains=(*source_chains, *address_chains, *policy_chains, *added_chains),
         pair_rules=pair_filter.rules(router),
         destination_rules=translation.destination_rules,
+        added={place: _lines(router, place) for place in PLACES},
         counters=counters,
         usage_rules=usage_rules,
         ftp=ftp and router.settings.kind.routes,
         clamp=_mtus_differ(router),
     )
+
+
+def _lines(router: Router, place: str) -> tuple[str, ...]:
+    """Return what the services add in one place, in their order."""
+    return tuple(line for share in SHARES.values() for line in getattr(share, place)(router))
 
 
 def _mtus_differ(router: Router) -> bool:
@@ -119,13 +129,6 @@ def _virtual(router: Router) -> set[str]:
     gateway = router.settings.guest_gateway
     shared = {str(virtual.interface.ip) for virtual in router.virtual_addresses}
     return shared if gateway is None else shared | {str(gateway)}
-
-
-def _listeners(router: Router) -> tuple[NamedSet, ...]:
-    """Return the load balancer's listeners: those for public and guest NICs, and those for the control NIC."""
-    outside, inside = load_balancer.opened(router)
-    key = "ipv4_addr . inet_service"
-    return (NamedSet("load_balancer_listeners", key, outside), NamedSet("control_listeners", key, inside))
 
 
 def _names(name: str, devices: tuple[Device, ...]) -> NamedSet:

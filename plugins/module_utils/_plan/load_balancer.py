@@ -26,6 +26,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.ha
     Bind,
     Section,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import NamedSet
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.share import Share
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     File,
     HaproxyService,
@@ -227,3 +229,28 @@ def parse_sockets(listing: str) -> list[Socket]:
             ip = None if host in ("*", "0.0.0.0") else IPv4Address(host)  # noqa: S104 - read, not bound
             found.append(Socket(ip, int(port), program or "another program"))
     return found
+
+
+def _sets(router: Router) -> tuple[NamedSet, ...]:
+    """Return the listeners: those for public and guest NICs, and those for the control NIC."""
+    outside, inside = opened(router)
+    key = "ipv4_addr . inet_service"
+    return (NamedSet("load_balancer_listeners", key, outside), NamedSet("control_listeners", key, inside))
+
+
+def _input_rules(_router: Router) -> tuple[str, ...]:
+    return (
+        "iifname @public_nics ip daddr . tcp dport @load_balancer_listeners accept",
+        "iifname @guest_nics ip daddr . tcp dport @load_balancer_listeners accept",
+        "iifname @control_nics ip daddr . tcp dport @control_listeners accept",
+    )
+
+
+def closed(old: Router, new: Router) -> frozenset[str]:
+    """Return the listeners that a change closes, as `address . port`."""
+    if old.load_balancer == new.load_balancer:
+        return frozenset()
+    return frozenset(element for elements in opened(old) for element in elements).difference(*opened(new))
+
+
+SHARE = Share(sets=_sets, input_rules=_input_rules, closes=closed)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.metadata import Items
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.share import Share
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Effect,
     File,
@@ -146,3 +147,14 @@ def certificate(present: bool) -> list[Step]:
     """Return the making of the self-signed certificate, which every router makes for itself once."""
     make = ("systemctl", "start", f"{CERTIFICATE_UNIT}.service")
     return [] if present else [Run(make, "make the certificate of the metadata server")]
+
+
+def _guest_rules(_router: Router) -> tuple[str, ...]:
+    """Let VMs ask; all that nginx and the password server can hold must not be one VM's."""
+    return (
+        "tcp dport { 80, 443, 8080 } add @service_connections { ip saddr ct count over 100 } reject with tcp reset",
+        "tcp dport { 80, 443, 8080 } accept",
+    )
+
+
+SHARE = Share(guest_rules=_guest_rules)

@@ -19,7 +19,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     VrrpState,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns, interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.shares import SHARES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Effect,
     File,
@@ -184,7 +185,7 @@ def transition(router: Router) -> Transition:
             *(f"{v.device.name} {v.interface.ip}" for v in router.virtual_addresses),
             *(f"{device.name} {address.ip}" for device in moved for address in device.addresses),
         ),
-        units=tuple(server.unit for server in dhcp_dns.servers(router) if server.devices),
+        units=tuple(unit for share in SHARES.values() for unit in share.primary_units(router)),
     )
 
 
@@ -230,7 +231,7 @@ def _prepared(router: Router, link: PairLink) -> tuple[File, ...]:
         "WIRES": " ".join(device.name for device in link.wires),
         "VIP": str(link.shared),
         "PUBLIC": " ".join(public),
-        "UNITS": " ".join(f"{unit}.service" for unit in change.units),
+        "UNITS": " ".join(change.units),
         "INTERVAL_MS": str(round(router.settings.advert_interval * 1000)),
         "MEMORY_MS": str(_memory(router)),
     }

@@ -21,6 +21,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nf
     named_after,
     table,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.shares import SHARES
 
 BROAD = 8
 """A route to a network with a shorter prefix says where the world is, not what lies behind a next hop."""
@@ -87,13 +88,14 @@ def _claims(router: Router) -> dict[IPv4Network, _Claim]:
     """Return who owns which network: the connected ones, and those that routes say lie behind a NIC.
 
     Public networks are parts of the internet: a neighbour on one of them may be heard by another public NIC.
-    What VPNs say lies behind them belongs here too, with the NIC that it is decrypted on.
+    What services say lies behind them belongs here too.
     """
     public = frozenset(device.name for device in router.by_role(Role.PUBLIC))
     routed = [(r.network, r.device, False) for r in router.routes if r.network.prefixlen >= BROAD]
+    added = [(network, nic, False) for share in SHARES.values() for network, nic in share.networks(router)]
     connected = [(network, device.name, True) for device in router.devices for network in device.networks]
     found: dict[IPv4Network, _Claim] = {}
-    for network, nic, is_connected in (*connected, *routed):
+    for network, nic, is_connected in (*connected, *routed, *added):
         nics = public if nic in public else frozenset((nic,))
         known = found.get(network)
         if not _is_reserved(network):

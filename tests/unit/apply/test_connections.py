@@ -24,6 +24,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.c
     deletion,
     walk,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import HANDLERS
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import CutFlows
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_patterns import Pattern
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_verdicts import Entry
@@ -139,7 +140,7 @@ def test_thousands_are_cut_and_nothing_else(host: Namespace) -> None:
     commands = Commands()
     step = CutFlows((ROUTERS[0],), ROUTERS[1])
     for wanted in (len(cut), 0):
-        inside(within(host), lambda: execute.apply([step], system(commands)))
+        inside(within(host), lambda: execute.apply([step], system(commands), HANDLERS))
         assert commands.logged[-1] == f"cut {wanted} connections"
         assert entries(host) == len(kept)
     listing = host(("conntrack", "-L", "-f", "ipv4"))

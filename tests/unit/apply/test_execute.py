@@ -14,7 +14,13 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply i
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import tables as live_tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import (
+    CHECKS,
+    HANDLERS,
+    firewall,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import system as system_service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import CutFlows
@@ -95,7 +101,7 @@ def test_check_asks_the_daemons_and_changes_nothing(tmp_path: Path) -> None:
     commands = Commands()
     target = tmp_path / "dnsmasq.conf"
     file = File(str(target), "text", checker=("dnsmasq", "--test", "--conf-file={}"), effect=Effect.RESTART)
-    execute.check([LOAD, WriteFile(file, None), Run(("reboot",), "never run by a check")], system(commands))
+    execute.check([LOAD, WriteFile(file, None), Run(("reboot",), "never run by a check")], system(commands), CHECKS)
     assert commands.run == [(f"dnsmasq --test --conf-file={target}.new", None)]
     assert list(tmp_path.iterdir()) == []
 
@@ -104,7 +110,9 @@ def test_check_passes_a_refusal_on(tmp_path: Path) -> None:
     """With the daemon's own words, and without leaving the candidate (B11)."""
     file = File(str(tmp_path / "dnsmasq.conf"), "text", checker=("dnsmasq", "--test", "{}"))
     with pytest.raises(CommandError, match="bad option at line 3"):
-        execute.check([LOAD, WriteFile(file, None)], system(Commands(failing={"dnsmasq": "bad option at line 3"})))
+        execute.check(
+            [LOAD, WriteFile(file, None)], system(Commands(failing={"dnsmasq": "bad option at line 3"})), CHECKS
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +126,7 @@ def test_apply_carries_the_steps_out_in_order(tmp_path: Path) -> None:
         WriteFile(File(str(tmp_path / "file"), "text"), None),
         Run(("systemctl", "start", "dnsmasq.service"), "start dnsmasq"),
     ]
-    execute.apply(steps, system(commands))
+    execute.apply(steps, system(commands), HANDLERS)
     assert commands.run == [
         ("ip -batch -", "link set dev eth0 up\naddr add 10.1.1.1/24 dev eth0\n"),
         ("systemctl start dnsmasq.service", None),
@@ -136,7 +144,7 @@ def test_apply_ends_at_the_first_failure(tmp_path: Path) -> None:
         WriteFile(File(str(tmp_path / "file"), "text"), None),
     ]
     with pytest.raises(CommandError, match="File exists"):
-        execute.apply(steps, system(commands))
+        execute.apply(steps, system(commands), HANDLERS)
     assert commands.lines == ["first", "ip -batch -"]
     assert not (tmp_path / "file").exists()
 
@@ -147,7 +155,7 @@ LISTED = "table inet cloudstack {\n}\n"
 def test_apply_remembers_what_the_kernel_made_of_a_ruleset() -> None:
     """Text and listing both count, so that each kind of drift is seen (B3)."""
     commands = Commands(answers={"nft --stateless list": LISTED})
-    execute.apply([LOAD], system(commands))
+    execute.apply([LOAD], system(commands), HANDLERS)
     assert commands.run[0] == ("nft --file -", LOAD.text + LOAD.cleanup)
     assert live_tables.remembered("cloudstack") == {
         "loaded_digest": tables.digest(LOAD.text),
@@ -167,7 +175,7 @@ def fed(commands: Commands) -> list[str | None]:
 def test_apply_changes_a_ruleset_in_two_steps_at_most(fill: str) -> None:
     """Sets that are new are filled first; then one transaction decides."""
     commands = Commands(answers={"nft --stateless list": LISTED})
-    execute.apply([replace(CHANGE, change=Change(fill, "switch\n"))], system(commands))
+    execute.apply([replace(CHANGE, change=Change(fill, "switch\n"))], system(commands), HANDLERS)
     assert fed(commands) == [*([fill] if fill else []), "switch\n"]
     assert live_tables.remembered("cloudstack")["loaded_digest"] == tables.digest(LOAD.text)
 
@@ -175,12 +183,12 @@ def test_apply_changes_a_ruleset_in_two_steps_at_most(fill: str) -> None:
 def test_apply_loads_the_whole_of_a_ruleset_that_cannot_be_changed() -> None:
     """The kernel refuses the change, or has something else afterwards; a whole load does not ask what was there."""
     refusing = Commands(answers={"nft --stateless list": LISTED}, refused={"switch\n": 1})
-    execute.apply([CHANGE], system(refusing))
+    execute.apply([CHANGE], system(refusing), HANDLERS)
     assert fed(refusing) == ["fill\n", "switch\n", LOAD.text]
     assert "could not be changed, load it as a whole: nft --file -: exit status 1" in refusing.logged[0]
     wrong = Commands(answers={"nft --stateless list": LISTED.replace("}", "\tset x {\n\t\telements = { 1 }\n\t}\n}")})
     with pytest.raises(tables.TableError, match="set x: loaded 0 rules or elements, found 1"):
-        execute.apply([CHANGE], system(wrong))
+        execute.apply([CHANGE], system(wrong), HANDLERS)
     assert fed(wrong) == ["fill\n", "switch\n", LOAD.text]
 
 
@@ -190,7 +198,7 @@ def test_apply_does_not_try_again_what_is_no_refusal_of_a_change(step: LoadRules
     first = step.text + step.cleanup if step.change is None else step.change.fill
     commands = Commands(refused={first: refused})
     with pytest.raises(CommandError):
-        execute.apply([step], system(commands))
+        execute.apply([step], system(commands), HANDLERS)
     assert fed(commands) == [first]
 
 
@@ -214,7 +222,7 @@ def test_apply_waits_until_a_released_lease_is_gone(tmp_path: Path, monkeypatch:
     leases.write_text("0 02:01:00:00:00:0c 10.1.1.12 * *\n")
     monkeypatch.setattr(dhcp_dns, "LEASE_DIRECTORY", str(tmp_path))
     commands = Commands()
-    execute.apply([ReleaseLease("10.1.1.11", "02:01:00:00:00:0b")], system(commands))
+    execute.apply([ReleaseLease("10.1.1.11", "02:01:00:00:00:0b")], system(commands), HANDLERS)
     assert len(commands.lines) == 1
     assert commands.lines[0].endswith("DeleteDhcpLease s 10.1.1.11")
 
@@ -222,15 +230,15 @@ def test_apply_waits_until_a_released_lease_is_gone(tmp_path: Path, monkeypatch:
 def test_apply_does_not_log_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is fed in, and only its digest is kept (M2)."""
     mark = tmp_path / "mark"
-    monkeypatch.setattr(execute.system, "PASSWORD_MARK", str(mark))
+    monkeypatch.setattr(system_service.system, "PASSWORD_MARK", str(mark))
     commands = Commands()
-    execute.apply([SetRootPassword("s3cret")], system(commands))
+    execute.apply([SetRootPassword("s3cret")], system(commands), HANDLERS)
     assert commands.run == [("chpasswd", "root:s3cret\n")]
     assert "s3cret" not in mark.read_text() + "".join(commands.logged)
 
 
 @dataclass
-class Service:
+class Planned:
     """Stand in for a service: each call of plan returns the next list of steps."""
 
     plans: list[list[Step]]
@@ -245,8 +253,8 @@ def run_service(
     monkeypatch: pytest.MonkeyPatch, commands: Commands, *plans: list[Step]
 ) -> tuple[tuple[Step, ...], list[str]]:
     """Converge a service that plans these steps; return its steps and phases. All of its plans must be asked for."""
-    service, router = Service(list(plans)), system(commands)
-    monkeypatch.setitem(converge.SERVICES, "sample", service)
+    service, router = Planned(list(plans)), system(commands)
+    monkeypatch.setitem(converge.SERVICES, "sample", Service(service))
     steps = converge.converge("sample", router, isolated(), isolated())
     assert service.calls == len(plans)
     return steps, list(router.phases)
@@ -286,7 +294,7 @@ def test_converge_fails_when_the_router_is_not_as_planned(monkeypatch: pytest.Mo
 
 def test_converge_does_not_wait_for_steps_that_are_never_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which flows were cut cannot be read back."""
-    monkeypatch.setattr(execute, "_ACTIONS", {**execute._ACTIONS, CutFlows: lambda _step, _system: None})
+    monkeypatch.setitem(HANDLERS, CutFlows, lambda _step, _host: None)
     flow: list[Step] = [CutFlows((isolated(),), isolated())]
     steps, _phases = run_service(monkeypatch, Commands(), flow, flow)
     assert steps == tuple(flow)
@@ -296,4 +304,4 @@ def test_every_kind_of_step_has_an_action() -> None:
     """A step without an action would fail on the router only."""
     steps = {step.__name__ for step in Step.__subclasses__()}
     assert {"IpBatch", "LoadRuleset", "CutFlows"} <= steps
-    assert steps == {step.__name__ for step in execute._ACTIONS}
+    assert steps == {step.__name__ for step in HANDLERS}

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import execute, generation
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import tables as live_tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import firewall
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import HANDLERS, firewall
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import LoadRuleset
 from tests.unit.apply.namespace import Namespace, namespace, needs_root
@@ -156,7 +156,7 @@ def test_what_this_process_has_loaded_is_listed_again_only_if_somebody_came_betw
 def test_each_part_of_a_load_counts_as_a_transaction(kernel: list[int]) -> None:
     router, _commands = settled()
     assert router.transactions.alone(kernel[-1])
-    execute.apply([LOAD], router)
+    execute.apply([LOAD], router, HANDLERS)
     assert router.transactions.own == 1
     assert not router.transactions.alone(kernel[-1])
     assert router.transactions.alone(kernel[-1] + 1)

@@ -21,6 +21,7 @@ import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call, VrError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.entry import ENTRIES, SPECS
@@ -75,7 +76,7 @@ def _no_services(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Host, "read_ahead", lambda _system, **_what: None)
     monkeypatch.setattr(host, "LOG_FILE", "/dev/null")
     for service in SERVICES:
-        monkeypatch.setitem(SERVICES, service, lambda *_: list[Step]())
+        monkeypatch.setitem(SERVICES, service, Service(lambda *_: list[Step]()))
 
 
 def service_of(root: Path, name: str) -> Callable[[Host, Router, Router], list[Step]]:
@@ -211,5 +212,5 @@ def test_each_write_fsync_and_rename_fails_once(tmp_path: Path, monkeypatch: pyt
 def in_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """Return a new router whose services keep their files in it."""
     for service in DIFFERING:
-        monkeypatch.setitem(SERVICES, service, service_of(root, service))
+        monkeypatch.setitem(SERVICES, service, Service(service_of(root, service)))
     return Paths(root)

@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call, VrError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.entry import ENTRIES, SPECS
@@ -57,7 +58,7 @@ def differ(paths: Paths, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Let these services differ from what is live, and no others."""
     planned = Planned(set(names), paths.root)
     for service in SERVICES:
-        monkeypatch.setitem(SERVICES, service, lambda _s, _r, _c, name=service: planned(name))
+        monkeypatch.setitem(SERVICES, service, Service(lambda _s, _r, _c, name=service: planned(name)))
 
 
 def task(paths: Paths, module: str, **parameters: Any) -> dict[str, Any]:

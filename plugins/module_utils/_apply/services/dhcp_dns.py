@@ -5,17 +5,27 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from glob import glob
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, generation
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.tables import live_table, remembered
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bindings, dhcp_dns, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare, together
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Effect, Step, Wanted
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
+    Effect,
+    ReleaseLease,
+    Step,
+    Wanted,
+)
+
+LEASE_WAIT = 2.0
+"""How long dnsmasq may take to write its lease file after a release, in seconds."""
 
 
 def plan(host: Host, router: Router, _committed: Router) -> list[Step]:
@@ -78,3 +88,19 @@ def _present() -> list[str]:
     own, leases = dhcp_dns.DIRECTORY, f"{dhcp_dns.LEASE_DIRECTORY}/dnsmasq.{dhcp_dns.TIER}*.leases"
     found = [path for pattern in (f"{own}/*", f"{own}/*/*", leases) for path in glob(pattern)]
     return [*(path for path in found if not os.path.isdir(path)), *glob(f"{own}/{dhcp_dns.TIER}*/")]
+
+
+def _release_lease(step: ReleaseLease, host: Host) -> None:
+    """Release through D-Bus: unlike a DHCPRELEASE packet it works on every address of a NIC (F3)."""
+    server = dhcp_dns.Server(step.server)
+    host.run(server.call("DeleteDhcpLease", "s", step.ip))
+    deadline = time.monotonic() + LEASE_WAIT
+    while time.monotonic() < deadline:
+        found = files.read(server.lease_file)
+        leases = dhcp_dns.parse_leases(found.content if found else "")
+        if not any((lease.ip, lease.mac) == (step.ip, step.mac) for lease in leases):
+            return
+        time.sleep(0.02)
+
+
+SERVICE = Service(plan, handlers={ReleaseLease: _release_lease})

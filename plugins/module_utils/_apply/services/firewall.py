@@ -8,14 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import generation
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.connections import Connections
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.tables import live_table, remembered
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.tables import (
+    live_table,
+    load,
+    remembered,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import conntrack, flow_patterns, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import Ruleset
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step, Wanted
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_verdicts import Verdicts
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import LoadRuleset, Step, Wanted
 
 BOOT = f"{tables.DIRECTORY}/{tables.TABLES[tables.TABLE]}"
 """The ruleset that the boot unit loads."""
@@ -60,3 +67,20 @@ def _wanted(host: Host, router: Router) -> tuple[Ruleset, Wanted, Wanted]:
         for file in wanted.files
     )
     return rules, wanted, Wanted(tuple(files))
+
+
+def _cut_flows(step: conntrack.CutFlows, host: Host) -> None:
+    """Delete the entries; the new rules are in force already, so nothing that they refuse comes after the list."""
+    verdicts, count = Verdicts(step.olds, step.new), 0
+    with Connections() as kernel:
+        for pattern in flow_patterns.patterns(step.olds, step.new):
+            count += kernel.cut(pattern, verdicts.cuts)
+    host.run.log(f"cut {count} connections")
+
+
+SERVICE = Service(
+    plan,
+    handlers={LoadRuleset: load, conntrack.CutFlows: _cut_flows},
+    judges_history=True,
+    reads_units=False,
+)

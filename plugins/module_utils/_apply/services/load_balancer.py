@@ -9,6 +9,7 @@ import os
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, haproxy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import (
     Certificate,
     LoadBalancer,
@@ -17,7 +18,11 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import haproxy as config
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import RemoveFile, Step
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
+    HaproxyService,
+    RemoveFile,
+    Step,
+)
 
 
 def plan(host: Host, router: Router, committed: Router) -> list[Step]:
@@ -67,3 +72,11 @@ def _present() -> list[str]:
             return [entry.path for entry in entries if entry.is_file(follow_symlinks=False)]
     except FileNotFoundError:
         return []
+
+
+SERVICE = Service(
+    plan,
+    handlers={HaproxyService: haproxy.serve},
+    checks={HaproxyService: haproxy.check},
+    judges_history=True,
+)

@@ -13,10 +13,13 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply i
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import passwords as stored
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import metadata, passwords
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare, together
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.listeners import missing
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.listeners import AwaitListeners, missing
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.metadata import PublishMetadata
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.passwords import StorePasswords
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step, Wanted
 
 
@@ -50,3 +53,27 @@ def _data(host: Host, router: Router) -> list[Step]:
 
 def _has_certificate() -> bool:
     return os.path.exists(metadata.CERTIFICATE) and os.path.exists(metadata.KEY)
+
+
+def _publish_metadata(step: PublishMetadata, host: Host) -> None:
+    metadata_tree.publish(step)
+    host.run.log(step.summary)
+
+
+def _store_passwords(step: StorePasswords, host: Host) -> None:
+    stored.store(step)
+    host.run.log(step.summary)
+
+
+def _await_listeners(step: AwaitListeners, _host: Host) -> None:
+    listeners.wait(step)
+
+
+SERVICE = Service(
+    plan,
+    handlers={
+        PublishMetadata: _publish_metadata,
+        StorePasswords: _store_passwords,
+        AwaitListeners: _await_listeners,
+    },
+)

@@ -8,11 +8,14 @@ import os
 from collections.abc import Sequence
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import redundancy as elections
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import redundancy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.redundancy import AwaitRelease
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step, Wanted
 
 
@@ -52,3 +55,11 @@ def _compare(host: Host, parts: Sequence[Wanted]) -> list[Step]:
         ),
     )
     return [step for part in parts for step in compare(part, live)]
+
+
+def _await_release(step: AwaitRelease, host: Host) -> None:
+    elections.await_release(step.addresses, host.run)
+    host.forget()
+
+
+SERVICE = Service(plan, handlers={AwaitRelease: _await_release})

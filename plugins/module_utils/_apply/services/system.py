@@ -9,11 +9,12 @@ import os
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.shadow import root_shadow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import system
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import File, SetRootPassword, Step
 
 AGENT_KEYS = "/var/cache/cloud/authorized_keys"
 
@@ -36,3 +37,12 @@ def _given() -> system.Given:
         root_shadow=root_shadow(),
         password_mark=mark.content.strip() if mark else "",
     )
+
+
+def _set_root_password(step: SetRootPassword, host: Host) -> None:
+    host.run(("chpasswd",), stdin=f"root:{step.password}\n")
+    mark = system.password_mark(step.password, root_shadow())
+    files.replace(File(system.PASSWORD_MARK, f"{mark}\n", mode=0o600))
+
+
+SERVICE = Service(plan, handlers={SetRootPassword: _set_root_password})
