@@ -25,7 +25,7 @@ CUT = """
 import json, re, sys, time
 from pathlib import Path
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import HANDLERS
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import CutFlows
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import CutFlows
 from tests.bench import connections
 class Log:
     log = staticmethod(print)

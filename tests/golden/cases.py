@@ -13,7 +13,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
-    bindings,
     dhcp_dns,
     interfaces,
     load_balancer,
@@ -21,8 +20,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
     passwords,
     redundancy,
     system,
-    tables,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import bindings, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Announce, IpBatch, Wanted
 

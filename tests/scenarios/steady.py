@@ -25,7 +25,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Rule,
     StaticNat,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import table_text, tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import table_text, tables
 from tests.golden.cases import renderer
 from tests.lab.host import Host
 from tests.lab.lab import Lab

@@ -22,7 +22,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     RuleList,
     StaticNat,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 from tests.golden.cases import renderer
 from tests.lab.host import Host
 from tests.lab.lab import Lab

@@ -16,8 +16,8 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_patterns import Pattern
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_verdicts import Entry
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_patterns import Pattern
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_verdicts import Entry
 
 DUMPS = 5
 """How often the table is listed when the kernel says that the list is not whole."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, generation
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import File, LoadRuleset
 
 NFT_REFUSED = 1

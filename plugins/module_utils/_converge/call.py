@@ -19,9 +19,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.tables import TableError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.tables import TableError
 
 MAX_STEPS = 50
 """How many steps a result names; the log has all of them."""

@@ -18,8 +18,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converg
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.routers import routers, undone
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.transaction import commit, joined
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.tables import TableError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.tables import TableError
 
 MAX_TRANSITIONS = 5
 """How many elections one service may meet before it gives up."""

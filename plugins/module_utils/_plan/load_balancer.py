@@ -21,12 +21,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.l
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import haproxy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import NamedSet
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import (
     CERTIFICATES,
     Bind,
     Section,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import NamedSet
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.share import Share
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     File,

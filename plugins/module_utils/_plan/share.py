@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import Chain, NamedSet
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import Chain, NamedSet
 
 Lines = Callable[[Router], tuple[str, ...]]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.table_text import Change
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.table_text import Change
 
 HIDDEN = "(a secret, not shown)\n"
 

@@ -25,9 +25,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.c
     walk,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import HANDLERS
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import CutFlows
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_patterns import Pattern
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_verdicts import Entry
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import CutFlows
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_patterns import Pattern
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_verdicts import Entry
 from tests.lab.entries import Wanted, fill, inside
 from tests.unit.apply.namespace import Namespace, namespace, needs_root
 from tests.unit.apply.test_execute import Commands, system

@@ -22,8 +22,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.s
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import system as system_service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns, tables
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import CutFlows
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import CutFlows
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.table_text import Change
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Effect,
     File,
@@ -36,7 +38,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     Step,
     WriteFile,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.table_text import Change
 from tests.golden.cases import renderer
 from tests.unit.plan.samples import isolated
 

@@ -14,7 +14,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply i
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import tables as live_tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import HANDLERS, firewall
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import LoadRuleset
 from tests.unit.apply.namespace import Namespace, namespace, needs_root
 from tests.unit.apply.test_execute import LOAD, Commands, system

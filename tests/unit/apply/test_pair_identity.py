@@ -15,7 +15,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import DhcpHost
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import firewall, redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import ruleset as firewall
 from tests.golden.cases import renderer
 from tests.scenarios import hostile
 from tests.scenarios.hostile import Identity

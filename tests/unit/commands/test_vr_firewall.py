@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 
 if TYPE_CHECKING:
     from .conftest import Router

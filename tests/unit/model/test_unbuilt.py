@@ -14,7 +14,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import NO_ACL, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.unbuilt import UNBUILT
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import ruleset
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
 from tests.unit.model.bags import address, cmdline, egress, firewall, ingress, ips, nics
 
 Body = dict[str, Any]

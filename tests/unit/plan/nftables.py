@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import NamedSet
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import NamedSet
 
 VERDICTS = ("accept", "drop", "return")
 NUMBERS = {"icmp": "1", "tcp": "6", "udp": "17"}

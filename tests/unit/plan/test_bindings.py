@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Kind, Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bindings, table_text
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import bindings, table_text
 from tests.golden.cases import renderer
 from tests.unit.plan.kernel import in_private_kernel, needs_kernel
 from tests.unit.plan.pairs import vpc_pair

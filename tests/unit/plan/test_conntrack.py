@@ -21,12 +21,15 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     StaticNat,
     StaticRoute,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
     Change,
     Flow,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_patterns import Pattern, patterns
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_verdicts import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_patterns import (
+    Pattern,
+    patterns,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_verdicts import (
     Entry,
     Verdicts,
 )

@@ -13,7 +13,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import Ruleset, ruleset
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import Ruleset, ruleset
 from tests.unit.plan.nftables import Evaluator, Packet
 from tests.unit.plan.samples import (
     CONTROL,

@@ -16,10 +16,16 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Ports,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import flow_verdicts
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import Change, Flow
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_patterns import Pattern, patterns
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_verdicts import Verdicts, flow_of
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import flow_verdicts
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change, Flow
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_patterns import (
+    Pattern,
+    patterns,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_verdicts import (
+    Verdicts,
+    flow_of,
+)
 from tests.unit.plan.samples import CLIENT, FIRST, SECOND, VM1, VM2, rule, rules
 from tests.unit.plan.test_conntrack import (
     CHANGES,

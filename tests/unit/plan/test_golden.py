@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import firewall, interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import ruleset as firewall
 from tests.golden.cases import cases, databags, nics, outcome
 from tests.unit.plan.kernel import in_private_kernel, needs_kernel
 

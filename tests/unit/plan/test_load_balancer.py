@@ -14,9 +14,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.l
     LoadBalancer,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import flow_patterns, load_balancer
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import Change, Flow
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, LiveFile
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import flow_patterns
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change, Flow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES, Bind
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import CONFIG, Socket
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Wanted

@@ -14,8 +14,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     StaticNat,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import nat
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import NamedSet, SetPool
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import nat
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import NamedSet, SetPool
 from tests.unit.plan.nftables import Evaluator, Packet
 from tests.unit.plan.samples import FIRST, SECOND, VM1, VM2, device, isolated, vpc, with_settings
 from tests.unit.plan.strategies import forwards

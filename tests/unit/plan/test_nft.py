@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Ports
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import (
     NamedSet,
     SetPool,
     comment,

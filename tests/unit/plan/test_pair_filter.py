@@ -11,7 +11,9 @@ from ipaddress import IPv4Address
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import DhcpHost, Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import firewall, pair_filter, redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import pair_filter
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import ruleset as firewall
 from tests.unit.plan.pairs import isolated_pair, vpc_pair
 from tests.unit.plan.samples import isolated
 

@@ -14,7 +14,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     StaticRoute,
     VrrpState,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import firewall, interfaces, redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces, redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import ruleset as firewall
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Announce,
     Effect,

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Rule, RuleList
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import SetPool
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.rule_list import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import SetPool
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.rule_list import (
     compile_reversed,
     compile_rules,
 )

@@ -14,7 +14,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     StaticRoute,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import sources
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import sources
 from tests.unit.plan.pairs import vpc_pair
 from tests.unit.plan.samples import CONTROL, GUEST, device, isolated, vpc, with_settings
 

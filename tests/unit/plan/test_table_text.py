@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router, RuleList, StaticNat
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import tables
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.table_text import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.table_text import (
     Block,
     Change,
     blocks,

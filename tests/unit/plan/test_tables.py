@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import LoadRuleset
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.tables import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.tables import (
     TABLES,
     LiveTable,
     compare,
@@ -14,6 +13,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.ta
     listed_digest,
     wanted,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import LoadRuleset
 from tests.golden.cases import renderer
 from tests.unit.plan.kernel import in_private_kernel, needs_kernel
 from tests.unit.plan.samples import CONTROL, EXTRA, GUEST, PUBLIC, isolated, vpc

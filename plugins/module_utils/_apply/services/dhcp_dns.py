@@ -15,8 +15,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.o
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.tables import live_table, remembered
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bindings, dhcp_dns, tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare, together
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import bindings, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Effect,
     ReleaseLease,

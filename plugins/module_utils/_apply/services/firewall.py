@@ -18,10 +18,14 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.t
     remembered,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import conntrack, flow_patterns, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import Ruleset
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.flow_verdicts import Verdicts
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import (
+    conntrack,
+    flow_patterns,
+    tables,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_verdicts import Verdicts
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import Ruleset
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import LoadRuleset, Step, Wanted
 
 BOOT = f"{tables.DIRECTORY}/{tables.TABLES[tables.TABLE]}"

@@ -14,8 +14,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.s
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import redundancy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.tables import is_open
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces, tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.redundancy import AwaitRelease, relay
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Announce,

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import table_text
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import table_text
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import (
     TABLE,
     USAGE_TABLE,
     Ruleset,

@@ -22,7 +22,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nat import precedence
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nat import precedence
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.shares import SHARES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 

@@ -18,7 +18,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Rule,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import (
     SetPool,
     comment,
     merge_networks,

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.tables import BINDING_TABLE, home
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import File
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.tables import BINDING_TABLE, home
 
 PATH = f"{home(BINDING_TABLE)}/bindings.nft"
 HEADER = "# Owned by cloudstack.virtual_router (dhcp_dns): do not edit."

@@ -15,7 +15,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Role,
     Router,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import (
     NamedSet,
     SetPool,
     merge_networks,

@@ -17,7 +17,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
     Change,
     Flow,
     closed,

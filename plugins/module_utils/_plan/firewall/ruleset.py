@@ -20,19 +20,15 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
-    nat,
-    pair_filter,
-    sources,
-)
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import nat, pair_filter, sources
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import (
     Chain,
     NamedSet,
     SetPool,
     merge_networks,
     table,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.rule_list import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.rule_list import (
     compile_reversed,
     compile_rules,
 )

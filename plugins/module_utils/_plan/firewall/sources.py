@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.nft import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import (
     Chain,
     NamedSet,
     named_after,

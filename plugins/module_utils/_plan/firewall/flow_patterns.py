@@ -23,7 +23,11 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Rule,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import closed, gone, reach
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
+    closed,
+    gone,
+    reach,
+)
 
 NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 MOST = 8
