@@ -50,6 +50,8 @@ class Bench:
         late = outcome == "killed" and said and said.partition("::")[0] not in rounds[0]
         if late and self._pytest([said]) in _NOTICED:
             outcome, said = "survived", f"{said} fails without the change, too"
+        if outcome == "killed" and not said and (status := self._pytest(rounds[0])) != _PASSED:
+            raise RuntimeError(f"pytest ended with {status} without {mutant.place}, too: see {self.tree / _LOG}")
         return Verdict(mutant, outcome, time.monotonic() - begun, said)
 
     def _changed(self, mutant: Mutant, rounds: list[list[str]]) -> tuple[str, str]:
@@ -67,8 +69,9 @@ class Bench:
                     return "hung", ""
                 if status in _NOTICED:
                     return "killed", self._reason()
+                # What a conftest.py cannot import is a usage error to pytest: no test has a name by then.
                 if status != _PASSED:
-                    raise RuntimeError(f"pytest ended with {status} for {mutant.place}: see {self.tree / _LOG}")
+                    return "killed", ""
         finally:
             target.write_bytes(original)
             os.utime(target, (times.st_atime, times.st_mtime))

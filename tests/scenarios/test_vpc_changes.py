@@ -221,8 +221,8 @@ class Streams:
 
     @property
     def dead(self) -> set[str]:
-        """Return those that lost data."""
-        return {name for name, stream in self._streams.items() if stream.lost}
+        """Return those that lost data, or were reset while none was on its way."""
+        return {name for name, stream in self._streams.items() if stream.lost or stream.error}
 
 
 def test_a_rule_that_goes_cuts_what_it_carried_and_nothing_else(vpc: Vpc) -> None:
