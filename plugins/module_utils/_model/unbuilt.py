@@ -111,14 +111,6 @@ UNBUILT = (
 
 COMMANDS = {
     "checkbatchs2svpn.sh": "state of site-to-site VPN connections",
-    "getRouterAlerts.sh": "alerts of watched services",
-    "getRouterMonitorResults.sh": "results of health checks",
-    "diagnostics.py": "ping, arping and traceroute from the router",
-    "get_diagnostics_files.py": "an archive of logs and outputs",
-    "manage_service.sh": "start or stop a service",
-    "cks_iso.sh": "mount the ISO of a Kubernetes cluster",
-    "keystore-setup": "a certificate request",
-    "keystore-cert-import": "the certificate to it",
 }
 """The commands of the management server that are not in /opt/cloud/bin: it gets "not found", exit status 127."""
 

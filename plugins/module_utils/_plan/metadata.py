@@ -38,6 +38,8 @@ STORE = ".vms"
 CONFIG = "/etc/nginx/nginx.conf"
 CERTIFICATE, KEY = "/etc/ssl/certs/cloudstack-metadata.pem", "/etc/ssl/private/cloudstack-metadata.key"
 HEADER = "# Owned by cloudstack.virtual_router (metadata): do not edit."
+OFFERED = "/run/cloudstack/nginx/*.conf"
+"""Pieces of the web server's configuration that no databag decides, and that no reboot survives."""
 USER_DATA, INDEX = ".user-data", ".index"
 PORTS = (80, 443)
 WEB = "nginx"
@@ -129,7 +131,7 @@ def publish(wanted: Mapping[str, Vm], links: Mapping[str, str], damaged: Iterabl
 def wanted(router: Router, render: Callable[..., str]) -> Wanted:
     """Return the web server's configuration and unit; without guest addresses it does not run."""
     listen = [f"[{ip}]" if ":" in ip else ip for ip in router.service_addresses]
-    fields = {"listen": listen, "root": WEB_ROOT, "certificate": CERTIFICATE, "key": KEY}
+    fields = {"listen": listen, "root": WEB_ROOT, "certificate": CERTIFICATE, "key": KEY, "offered": OFFERED}
     config = render("nginx/nginx.conf.j2", header=HEADER, **fields)
     check = ("nginx", "-t", "-q", "-c", "{}")
     return Wanted(

@@ -61,3 +61,66 @@ def test_update_interface_config(router: Router) -> None:
         if query["canned_output"] != "ifconfig failed":
             assert done.stdout.strip() == query["canned_output"].strip()
             assert (done.returncode == 0) is query["canned_success"]
+
+
+def test_get_router_monitor_results(router: Router) -> None:
+    """The server reads the same from the original's answer of four lines and from ours of one."""
+    wanted = next(text for text in outputs("getRouterMonitorResults.sh") if '"basic":\n{}' in text)
+    assert parsed(router.run("getRouterMonitorResults.sh", "false").stdout) == parsed(wanted)
+
+
+def parsed(text: str) -> tuple[list[str], Any]:
+    """Read an answer as the management server does (contract.md)."""
+    failing: list[str] = []
+    glued, reading = "", ""
+    for line in text.splitlines():
+        if "FAILING CHECKS" in line or "MONITOR RESULTS" in line:
+            reading = line
+        elif "FAILING CHECKS" in reading:
+            failing += [name.strip() for name in line.split(",") if name.strip()]
+        else:
+            glued += line.strip()
+    return failing, json.loads(glued)
+
+
+def test_get_router_alerts(router: Router) -> None:
+    (query, *_others) = canned("getRouterAlerts.sh")
+    assert router.run("getRouterAlerts.sh", *query["args"].split()).stdout == query["canned_output"]
+    wanted = next(text for text in outputs("getRouterAlerts.sh") if "\\n" in text).strip().split("\\n")
+    records = [record for record in wanted if record]
+    router.put("/var/log/cloudstack/alerts.log", "".join(f"{record}\n" for record in records))
+    assert router.run("getRouterAlerts.sh", *query["args"].split()).stdout.strip().split("\\n") == records
+
+
+def test_diagnostics(router: Router) -> None:
+    """What the tools print is canned too; the form around it is ours."""
+    for query in canned("diagnostics.py"):
+        wanted = query["canned_output"].split("&&")
+        if len(wanted) != 3:
+            continue
+        out, err, status = (part.strip() for part in wanted)
+        router.tool("ping", f"printf '%s\\n' '{out}'; printf '%s' '{err}' >&2; exit {status}")
+        assert router.run("diagnostics.py", *query["args"].split()).stdout == query["canned_output"]
+
+
+def test_get_diagnostics_files(router: Router) -> None:
+    (query,) = canned("get_diagnostics_files.py")
+    for name in ("nft", "ip", "ss", "systemctl", "journalctl"):
+        router.tool(name, "exit 0")
+    answer = router.run("get_diagnostics_files.py", *query["args"].split()).stdout
+    assert [len(part) for part in answer.split("-")] == [len(part) for part in query["canned_output"].split("-")]
+
+
+def test_manage_service(router: Router) -> None:
+    router.tool("systemctl", "exit 0")
+    for query in canned("manage_service.sh"):
+        done = router.run("manage_service.sh", *query["args"].split())
+        assert (done.returncode == 0) is query.get("canned_success", True)
+        assert done.stdout.strip() == query.get("canned_output", "").strip()
+
+
+def test_keystore_setup(router: Router) -> None:
+    (query,) = canned("keystore-setup")
+    lines = router.run("keystore-setup", *query["args"].split()).stdout.splitlines()
+    wanted = query["canned_output"].splitlines()
+    assert (lines[0], lines[-1]) == (wanted[0], wanted[-1])

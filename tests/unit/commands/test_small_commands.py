@@ -187,3 +187,72 @@ def test_filesystem_check_tells_a_directory_that_is_not_there(router: Router) ->
     router.path("/etc/cloudstack").rmdir()
     done = router.run("filesystem_writable_check.py")
     assert (done.returncode, done.stdout) == (1, "No such file or directory: /etc/cloudstack\n")
+
+
+def managing(router: Router) -> None:
+    router.tool("systemctl", f'echo "$@" >>{router.path("/asked.txt")}')
+
+
+@pytest.mark.parametrize(
+    ("args", "asked"),
+    [
+        ("restart haproxy", "--no-pager restart haproxy.service"),
+        ("reload apache2.service", "--no-pager reload nginx.service"),
+        ("restart sshd", "--no-pager restart ssh.service"),
+        ("restart dnsmasq", "--no-pager restart dnsmasq@tier_10_1_1_0.service dnsmasq@tier_10_1_2_0.service"),
+        ("start cloud-password-server", "--no-pager start cloudstack-passwords.service"),
+    ],
+)
+def test_manage_service_acts(router: Router, args: str, asked: str) -> None:
+    managing(router)
+    for tier in ("tier_10_1_2_0", "tier_10_1_1_0"):
+        router.path(f"/etc/dnsmasq.cloudstack/{tier}").mkdir(parents=True)
+    done = router.run("manage_service.sh", *args.split())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert router.path("/asked.txt").read_text() == f"{asked}\n"
+
+
+@pytest.mark.parametrize(
+    "args", ["restart x", "stop keepalived;id", "stop sshd", "mask haproxy", "restart", "a b c", ""]
+)
+def test_manage_service_refuses_in_the_words_of_systemctl(router: Router, args: str) -> None:
+    managing(router)
+    done = router.run("manage_service.sh", *args.split())
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("Failed to ")
+    assert done.stdout.endswith(".service not found.\n")
+    assert not router.path("/asked.txt").exists()
+    if args == "restart x":
+        assert done.stdout == "Failed to restart x.service: Unit x.service not found.\n"
+
+
+def test_manage_service_has_a_primary_give_way_before_keepalived_is_stopped(router: Router) -> None:
+    run = "/run/cloudstack/redundancy"
+    router.put(f"{run}/state", "PRIMARY\n")
+    mark = router.put(f"{run}/give_way", "0\n")
+    router.tool("systemctl", f"cat {mark} >{router.path('/mark.txt')}")
+    running = router.start("manage_service.sh", "stop", "keepalived")
+    end = time.monotonic() + 5
+    while mark.read_text() != "1\n" and time.monotonic() < end:
+        time.sleep(0.01)
+    assert running.poll() is None
+    router.put(f"{run}/state", "BACKUP\n")
+    assert running.wait(5) == 0
+    assert router.path("/mark.txt").read_text() == "1\n"
+    assert mark.read_text() == "0\n"
+
+
+def test_cks_iso_without_a_drive_says_so(router: Router) -> None:
+    library = router.path("/opt/cloud/bin/vr_cks_iso.py")
+    library.write_text(library.read_text().replace("PATIENCE = 10.0", "PATIENCE = 0.1"))
+    assert "no drive" in router.fails("cks_iso.sh", "true")
+    assert router.run("cks_iso.sh", "false").returncode == 0
+    assert "usage" in router.fails("cks_iso.sh", "maybe")
+
+
+def test_monitor_results_of_a_fresh_router(router: Router) -> None:
+    for args in ((), ("null",), ("false",)):
+        done = router.run("getRouterMonitorResults.sh", *args)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == 'FAILING CHECKS:\nMONITOR RESULTS:\n{"basic":{},"advanced":{}}\n'
+    assert "expected true or false" in router.fails("getRouterMonitorResults.sh", "maybe")

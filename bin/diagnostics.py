@@ -1,0 +1,17 @@
+#!/usr/bin/python3 -IS
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Look at the network from the router: diagnostics.py ping|ping6|arping|traceroute|traceroute6 TARGET [OPTION...]."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import vr_command
+import vr_diagnostics
+
+if __name__ == "__main__":
+    vr_command.run(vr_diagnostics.main)

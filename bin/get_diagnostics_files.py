@@ -1,0 +1,17 @@
+#!/usr/bin/python3 -IS
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make an archive of files and outputs: get_diagnostics_files.py ITEM...."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import vr_archive
+import vr_command
+
+if __name__ == "__main__":
+    vr_command.run(vr_archive.main)

@@ -1,0 +1,227 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read what an archive of diagnostics is made of: files, outputs of commands, and journals of daemons.
+
+Files of the original that are other ones here are answered with ours.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import vr_bounded
+import vr_command as vr
+import vr_secrets
+
+MOST_FILE = 5 * 1024 * 1024
+MOST_OUTPUT = 2 * 1024 * 1024
+OVERLAP = 65536
+"""Bytes that are read before those that are kept: a secret that begins there must be seen whole."""
+SCRIPT_LIMIT = 30.0
+OPERATORS = "/etc/cloudstack-diagnostics.d"
+
+NAMES = {
+    "iptables": (("nft", "list", "ruleset"), ("iptables-save",)),
+    "ipaddr": (("ip", "address"),),
+    "ifconfig": (("ip", "address"),),
+    "iprule": (("ip", "rule"),),
+    "iproute": (("ip", "route", "show", "table", "all"),),
+    "route": (("ip", "route", "show", "table", "all"),),
+}
+"""What may be asked for by name, in any case."""
+
+DNSMASQ = ("/etc/dnsmasq.conf", "/etc/dnsmasq.cloudstack/*", "/etc/dnsmasq.cloudstack/*/*")
+OURS = {
+    "/var/log/cloud.log": ("/var/log/cloudstack/router.log", "/var/log/cloudstack/converge.log"),
+    "/var/log/routerServiceMonitor.log": ("/var/log/cloudstack/alerts.log", "/var/log/cloudstack/alerts.log.1"),
+    "/etc/dhcphosts.txt": DNSMASQ,
+    "/etc/dhcpopts.txt": DNSMASQ,
+    "/etc/dnsmasq.conf": DNSMASQ,
+    "/etc/dnsmasq.d/cloud.conf": DNSMASQ,
+    "/etc/dnsmasq-resolv.conf": (*DNSMASQ, "/etc/resolv.conf"),
+    "/var/lib/misc/dnsmasq.leases": ("/var/lib/misc/dnsmasq*.leases",),
+    "/etc/ipsec.d/l2tp.conf": ("/etc/swanctl/conf.d/*.conf", "/etc/swanctl/swanctl.conf"),
+    "/var/log/dnsmasq.log": ("unit:dnsmasq*",),
+    "/var/log/haproxy.log": ("unit:haproxy*",),
+    "/var/log/daemon.log": ("unit:*",),
+}
+"""Files of the original, and what says the same here."""
+
+ALWAYS = {
+    "links.log": ("ip", "-s", "-s", "link"),
+    "listeners.log": ("ss", "--listening", "--tcp", "--udp", "--numeric", "--processes"),
+    "counters.log": ("nft", "list", "counters"),
+    "units.log": ("systemctl", "--no-pager", "--all", "list-units", "--type=service,timer,socket"),
+    "kernel.log": ("journalctl", "--no-pager", "--dmesg", "--lines=500"),
+}
+CONNTRACK = ("/proc/sys/net/netfilter/nf_conntrack_count", "/proc/sys/net/netfilter/nf_conntrack_max")
+ALWAYS_FILES = ("/var/lib/cloudstack/health/basic.json", "/var/lib/cloudstack/health/advanced.json")
+LAST_RESULTS = 20
+
+_ADDRESS = r"[0-9.]{7,15}"
+SCRIPTS = {
+    "checkrouter.sh": "",
+    "get_template_version.sh": "",
+    "getRouterMonitorResults.sh": "(false)?",
+    "getRouterAlerts.sh": r"([0-9-]+ [0-9:]+)?",
+    "checkbatchs2svpn.sh": rf"({_ADDRESS} ?)*",
+    "netusage.sh": rf"-g( -l {_ADDRESS})?",
+    "vpc_netusage.sh": rf"-l {_ADDRESS} -g|-g( -l {_ADDRESS})?",
+    "get_haproxy_stats.sh": rf"{_ADDRESS} [0-9]{{1,5}}",
+}
+"""The commands that only read, and their arguments."""
+_PACKED = (b"\x1f\x8b", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"BZh", b"PK\x03\x04", b"\x04\x22\x4d\x18", b"LPKSHHRH")
+"""What packed files and journals begin with: what is in them cannot be looked through for secrets."""
+
+
+class RefusedError(Exception):
+    """Say in the words of fileinfo.txt why an item is not in the archive."""
+
+
+class Found(NamedTuple):
+    """A member of the archive: its name in it, and its content, without secrets of the kind that its name tells."""
+
+    name: str
+    content: bytes
+    redacted: int = 0
+
+
+def of_item(item: str) -> tuple[list[Found], str]:
+    """Return what is found for an item, and what fileinfo.txt says besides; RefusedError where there is nothing."""
+    inner = item.removeprefix("[").removesuffix("]").strip()
+    if inner.lower() in NAMES:
+        name = inner.lower()
+        return [Found(f"{name}.log", b"\n".join(output(argv) for argv in NAMES[name]))], ""
+    if item.startswith("["):
+        return [_script(inner.split())], ""
+    if not item.startswith("/") or ".." in item.split("/"):
+        raise RefusedError("Refused: expected a path, a name or [script arguments]")
+    if not os.path.lexists(vr.at(item)) and item in OURS:
+        return _ours(item)
+    return [of_file(item)], ""
+
+
+def _ours(item: str) -> tuple[list[Found], str]:
+    found: list[Found] = []
+    for source in OURS[item]:
+        if source.startswith("unit:"):
+            found.append(Found(f"{item[1:]}", journal(source.removeprefix("unit:"))))
+            continue
+        prefix = len(vr.ROOT)
+        paths = [path[prefix:] for path in sorted(glob.glob(vr.at(source))) if os.path.isfile(path)]
+        found += [of_file(path) for path in paths if not vr_secrets.is_withheld(path)]
+    if not found:
+        raise RefusedError("File Not Found!!")
+    return found, "(here: " + ", ".join(dict.fromkeys(OURS[item])) + ")"
+
+
+def of_file(path: str) -> Found:
+    """Return the last part of a file, under its full name; links are resolved, and both ends are judged."""
+    real = os.path.realpath(vr.at(path))
+    there = real.removeprefix(vr.ROOT)
+    if any(map(vr_secrets.is_withheld, (path, os.path.normpath(path), there))):
+        raise RefusedError("Withheld: secret")
+    if there.startswith(("/proc/", "/sys/", "/dev/")):
+        raise RefusedError("Refused: no file of a disk")
+    try:
+        # What is no regular file any more when it is opened does not hold this up.
+        handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise RefusedError("File Not Found!!") from None
+    except OSError as error:
+        raise RefusedError(f"Refused: {error.strerror}") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise RefusedError("Refused: no regular file")
+    with open(handle, "rb") as file:
+        file.seek(max(status.st_size - MOST_FILE - OVERLAP, 0))
+        data = file.read(MOST_FILE + OVERLAP)
+    data, count = _unpacked(data), 0
+    if there.startswith("/etc/cloudstack/") and there.endswith(".json"):
+        data, count = vr_secrets.redacted_bag(data, os.path.basename(there).removesuffix(".json"))
+    return Found(os.path.normpath(path).lstrip("/"), data, count)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Return what rotated logs hold; other packed files are refused."""
+    if data.startswith(_PACKED[0]):
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                return file.read(MOST_FILE)
+        except (OSError, EOFError) as error:
+            raise RefusedError(f"Refused: {vr.one_line(error)}") from None
+    if data.startswith(_PACKED):
+        raise RefusedError("Refused: packed, so nobody can look for secrets in it")
+    return data
+
+
+def _script(words: list[str]) -> Found:
+    """Run a command that only reads, or one of the operator's, without a shell."""
+    name, arguments = (words or [""])[0], words[1:]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}", name):
+        raise RefusedError("Refused: expected the plain name of a script")
+    pattern = SCRIPTS.get(name)
+    if pattern is not None:
+        if not re.fullmatch(pattern, " ".join(arguments)):
+            raise RefusedError("Refused: with these arguments it does not only read")
+        program = vr.at(f"{vr.COMMANDS}/{name}")
+    else:
+        program = vr.at(f"{OPERATORS}/{name}")
+        if not _is_operators(program):
+            raise RefusedError("Refused: no script that only reads, and none of the operator's")
+    stored = "_".join(re.sub(r"[^A-Za-z0-9.:-]", "-", word) for word in words)[:120]
+    return Found(f"scripts/{stored}.log", output((program, *arguments)))
+
+
+def _is_operators(path: str) -> bool:
+    """Tell whether a file is root's alone, and so is its folder."""
+    for place in (path, os.path.dirname(path)):
+        try:
+            status = os.lstat(place)
+        except FileNotFoundError:
+            return False
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or stat.S_ISLNK(status.st_mode):
+            return False
+    return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)
+
+
+def output(argv: tuple[str, ...]) -> bytes:
+    """Return what a program prints, and how it ended if that was not well."""
+    done = vr_bounded.run(argv, limit=SCRIPT_LIMIT, most=MOST_OUTPUT)
+    ended = b"" if done.status == 0 else f"\n[exit status {done.status}]\n".encode()
+    return done.stdout + done.stderr + ended
+
+
+def journal(unit: str) -> bytes:
+    """Return the last part of the journal of units."""
+    words = ("journalctl", "--no-pager", "--output=short-iso", "--lines=20000", f"--unit={unit}")
+    done = vr_bounded.run(words, limit=SCRIPT_LIMIT, most=8 * MOST_OUTPUT)
+    return done.stdout[-MOST_OUTPUT - OVERLAP :] + done.stderr
+
+
+def always() -> Iterator[Found]:
+    """Yield what is in every archive."""
+    for name, argv in ALWAYS.items():
+        yield Found(name, output(argv))
+    counts = [f"{os.path.basename(path)} = {_line(path)}\n" for path in CONNTRACK]
+    yield Found("connection_tracking.log", "".join(counts).encode())
+    results = sorted(glob.glob(vr.at(f"{vr.RESULTS}/*.json")), key=os.path.getmtime)[-LAST_RESULTS:]
+    for path in (*results, *map(vr.at, ALWAYS_FILES)):
+        if os.path.isfile(path):
+            yield of_file(path[len(vr.ROOT) :])
+
+
+def _line(path: str) -> str:
+    try:
+        with open(vr.at(path), encoding="ascii") as file:
+            return file.read().strip()
+    except OSError as error:
+        return str(error.strerror)

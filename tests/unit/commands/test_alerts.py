@@ -1,0 +1,127 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Alerts: what is written once is delivered once, whatever is rotated meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Router
+
+LOG = "/var/log/cloudstack/alerts.log"
+RECORD = "2025-10-01 10:00:0{},123 [ALERT] [haproxy] record {}"
+
+
+def fetch(router: Router, moment: str = "1970-01-01 00:00:00") -> list[str]:
+    """Return the records as the management server splits them."""
+    done = router.run("getRouterAlerts.sh", *moment.split())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+    assert len(done.stdout) <= 32 * 1024
+    return [] if done.stdout == "No Alerts\n" else done.stdout.rstrip("\n").split("\\n")
+
+
+def test_nothing_is_no_alerts(router: Router) -> None:
+    for args in ((), ("null",), ("1970-01-01", "00:00:00")):
+        assert router.run("getRouterAlerts.sh", *args).stdout == "No Alerts\n"
+
+
+def test_what_is_newer_comes_oldest_first(router: Router) -> None:
+    router.put(f"{LOG}.1", RECORD.format(1, "a") + "\n")
+    router.put(LOG, RECORD.format(2, "b") + "\n" + RECORD.format(3, "c") + "\n")
+    assert [line[-1] for line in fetch(router)] == ["a", "b", "c"]
+    assert [line[-1] for line in fetch(router, "2025-10-01 10:00:01")] == ["b", "c"]
+    assert fetch(router, "2025-10-01 10:00:03") == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("2025-10-01",),
+        ("2025-13-01", "00:00:00"),
+        ("2025-10-01", "24:00:00"),
+        (";reboot",),
+        ("$(id)", "x"),
+        ("1", "2", "3"),
+    ],
+)
+def test_a_moment_that_is_none_is_refused(router: Router, args: tuple[str, ...]) -> None:
+    assert "expected yyyy-MM-dd HH:mm:ss" in router.fails("getRouterAlerts.sh", *args)
+
+
+def test_a_full_log_is_answered_at_once_and_in_bounds(router: Router) -> None:
+    """100,000 records: the newest 100, of which the first says how many are left out."""
+    stamps = (time.gmtime(1_700_000_000 + number) for number in range(100_000))
+    lines = [f"{time.strftime('%Y-%m-%d %H:%M:%S', s)},000 [ALERT] [x] {n} {'y' * 40}\n" for n, s in enumerate(stamps)]
+    router.put(LOG, "".join(lines))
+    before = time.monotonic()
+    found = fetch(router)
+    assert time.monotonic() - before < 1.0
+    assert len(found) == 100
+    assert f"99901 older alerts are in {LOG}" in found[0]
+    assert found[-1] == lines[-1].rstrip("\n")
+
+
+def test_records_are_one_line_whatever_is_said(router: Router) -> None:
+    write(router, 'vr_alerts.write("CRIT", "a\\\\b", "x\\ny\\\\n z\\0 \\x1b[0m  é")')
+    time.sleep(1.1)
+    (found,) = fetch(router)
+    assert found.endswith(" [CRIT] [a/b] x y/n z? ?[0m é")
+
+
+def write(router: Router, code: str) -> None:
+    script = router.put(
+        "/opt/cloud/bin/write.py",
+        "import os, sys, time\nsys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))\nimport vr_alerts\n"
+        + code,
+    )
+    done = subprocess.run(["python3", "-IS", str(script)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_of_a_thousand_comes_once_while_the_log_is_renamed(router: Router) -> None:
+    """Four writers, a reader that goes on from its own last timestamp, and a log that is renamed often."""
+    library = router.path("/opt/cloud/bin/vr_alerts.py")
+    library.write_text(library.read_text().replace("MOST_BYTES = 1024 * 1024", "MOST_BYTES = 12 * 1024"))
+    script = router.put("/opt/cloud/bin/write.py", WRITER)
+    writers = [subprocess.Popen(["python3", "-IS", str(script), str(number)]) for number in range(4)]
+    moment, seen = "1970-01-01 00:00:00", []
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        over = all(writer.poll() is not None for writer in writers)
+        if over:
+            time.sleep(1.1)
+        found = fetch(router, moment)
+        seen += found
+        if found:
+            moment = found[-1].partition(",")[0]
+        if over:
+            break
+        time.sleep(0.3)
+    assert [writer.returncode for writer in writers] == [0] * 4
+    texts = [line.rpartition(" ")[2] for line in seen]
+    assert sorted(texts) == sorted(f"{number}-{count}" for number in range(4) for count in range(250))
+    assert router.path(f"{LOG}.1").exists()
+
+
+WRITER = """
+import os, random, sys, time
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import vr_alerts
+for count in range(250):
+    vr_alerts.write("ALERT", "test", f"{sys.argv[1]}-{count}")
+    time.sleep(random.random() / 7)
+"""
+
+
+def test_what_comes_again_is_counted(router: Router) -> None:
+    library = router.path("/opt/cloud/bin/vr_alerts.py")
+    library.write_text(library.read_text().replace("WINDOW = 600.0", "WINDOW = 1.0"))
+    write(router, 'for _ in range(5):\n    vr_alerts.write("ALERT", "x", "again")\ntime.sleep(1.1)\nvr_alerts.flush()')
+    lines = router.path(LOG).read_text().splitlines()
+    assert [line.partition("] again")[2] for line in lines] == ["", " (5 times in 0 min)"]
