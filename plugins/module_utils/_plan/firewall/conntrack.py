@@ -20,6 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Match,
     Role,
     Router,
+    Rule,
     RuleList,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nat import precedence
@@ -146,22 +147,23 @@ class Judge:
         if flow.destination in self.own or flow.source in self.own:
             return True
         if source is None or source.role is not Role.GUEST:
-            return source is None or self._passes(flow, source, self._device(flow.destination))
-        target = self._device(flow.destination)
+            return source is None or self._passes(flow, source, self.device(flow.destination))
+        target = self.device(flow.destination)
         if target is not None:
             return self._passes(flow, source, target)
         return self._leaves(flow, source)
 
     def ends(self, flow: Flow) -> tuple[str | None, str | None]:
         """Return the names of the devices behind which both ends of a flow are; None is the outside."""
-        source, target = self._origin(flow), self._device(flow.reply_source)
+        source, target = self._origin(flow), self.device(flow.reply_source)
         return source.name if source else None, target.name if target else None
 
     def _origin(self, flow: Flow) -> Device | None:
         """Return the device by which the flow came in; beyond a private gateway are networks without a route, too."""
-        return self._device(flow.source) or self.gateways.get(flow.mark)
+        return self.device(flow.source) or self.gateways.get(flow.mark)
 
-    def _device(self, ip: IPv4Address) -> Device | None:
+    def device(self, ip: IPv4Address) -> Device | None:
+        """Return the guest device or private gateway behind which an address is, or None."""
         return next((device for network, device in self.reach if ip in network), None)
 
     def _enters(self, flow: Flow, source: Device | None) -> bool:
@@ -172,14 +174,15 @@ class Judge:
 
     def _reaches(self, flow: Flow, source: Device | None) -> bool:
         """Judge by the translation of the destination, and by the ACLs on the way."""
-        target = self._translation(flow)
+        target = self.translation(flow)
         if target is None:
             return flow.reply_source == flow.destination
         if target != (flow.reply_source, flow.reply_port if flow.protocol in _PORTS else target[1]):
             return False
-        return self._passes(flow, source, self._device(flow.reply_source))
+        return self._passes(flow, source, self.device(flow.reply_source))
 
-    def _translation(self, flow: Flow) -> tuple[IPv4Address, int] | None:
+    def translation(self, flow: Flow) -> tuple[IPv4Address, int] | None:
+        """Return where the destination is translated to, or None."""
         candidates = [f for f in self.forwards.get(flow.destination, ()) if _applies(f, flow)]
         for forward in sorted(candidates, key=precedence):
             public, inner = forward.public_ports, forward.internal_ports
@@ -221,13 +224,16 @@ def _applies(forward: Forward, flow: Flow) -> bool:
 
 
 def _verdict(rules: RuleList, flow: Flow, translated: bool = False) -> bool:
-    """Return what the first matching rule says; a translated flow is seen with its inner destination."""
+    """Return what the first matching rule says, else the default of the list."""
+    rule = decisive(rules, flow, translated)
+    return rules.default_allow if rule is None else rule.allow
+
+
+def decisive(rules: RuleList, flow: Flow, translated: bool = False) -> Rule | None:
+    """Return the first rule that matches, or None; a translated flow is seen with its inner destination."""
     destination = flow.reply_source if translated else flow.destination
     port = flow.reply_port if translated and flow.protocol in _PORTS else flow.port
-    for rule in rules.rules:
-        if _matches(rule.match, flow, destination, port):
-            return rule.allow
-    return rules.default_allow
+    return next((rule for rule in rules.rules if _matches(rule.match, flow, destination, port)), None)
 
 
 def _matches(match: Match, flow: Flow, destination: IPv4Address, port: int) -> bool:

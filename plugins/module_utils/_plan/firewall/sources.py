@@ -60,6 +60,17 @@ def planned(router: Router) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
     ), tuple(chains[name] for name in sorted(chains))
 
 
+def believes(router: Router, source: IPv4Address, nic: str) -> bool:
+    """Tell whether a packet with this source may come in by a NIC, as far as the data say; live routes may say more."""
+    number = int(source)
+    if _is_reserved(IPv4Network(source)):
+        return False
+    for first, end, nics in _pieces(_claims(router)):
+        if first <= number < end:
+            return nic in nics
+    return any(nic == device.name for device in router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY, Role.CONTROL))
+
+
 def _reserved(router: Router) -> dict[str, str]:
     """Return what becomes of sources that are no host's (RFC 6890); some are said before there is an address."""
     link = router.pair_link
