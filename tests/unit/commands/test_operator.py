@@ -1,0 +1,156 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""vr: what an operator sees, on the databags of a golden case."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import CHECKOUT
+
+if TYPE_CHECKING:
+    from .conftest import Router
+
+CASE = CHECKOUT / "tests/golden/isolated-three-public-subnets"
+TOPICS = ("router", "nat", "firewall", "acl", "dhcp", "tiers", "pair", "lb", "routes", "drops")
+
+
+@pytest.fixture
+def filled(router: Router) -> Router:
+    """Return a router with databags and NICs."""
+    for file in (CASE / "databags").iterdir():
+        shutil.copy(file, router.path("/etc/cloudstack"))
+    for name, mac in json.loads((CASE / "nics.json").read_text()).items():
+        router.put(f"/sys/class/net/{name}/address", f"{mac}\n")
+    return router
+
+
+def said(router: Router, *words: str, status: int = 0) -> str:
+    done = router.run("vr", *words)
+    assert (done.returncode, done.stderr) == (status, ""), done
+    return done.stdout
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_show_prints_a_table_and_the_same_as_json(filled: Router, topic: str) -> None:
+    lines, rows = said(filled, "show", topic).splitlines(), json.loads(said(filled, "show", topic, "--json"))
+    assert len(lines) == (len(rows) + 1 if rows else 1)
+    assert all(
+        value.split(" ")[0] in line for row, line in zip(rows, lines[1:], strict=False) for value in row.values()
+    )
+
+
+def test_show_nat(filled: Router) -> None:
+    rows = json.loads(said(filled, "show", "nat", "--json"))
+    kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("forward", "static", "source")}
+    assert kinds["forward"][1] == {
+        "kind": "forward",
+        "public": "192.0.2.11",
+        "protocol": "tcp",
+        "ports": "80",
+        "internal": "10.1.1.11",
+        "internal_ports": "8080",
+        "sources": "any",
+    }
+    assert [row["public"] for row in kinds["static"]] == ["203.0.113.130"]
+    assert len(kinds["source"]) == 3
+
+
+def test_why_names_way_translation_and_record(filled: Router) -> None:
+    assert said(filled, "why", "203.0.113.9", "192.0.2.10", "tcp/22").splitlines() == [
+        "  comes in by eth2 (public)",
+        "  allowed by the firewall of 192.0.2.10  [firewallrules 101]",
+        "  its destination becomes 10.1.1.11 port 22  [forwardingrules 192.0.2.10]",
+        "  goes out by eth0 (guest)",
+        "forwarded by eth0: 203.0.113.9 -> 10.1.1.11 tcp/22",
+    ]
+    denied = json.loads(said(filled, "why", "203.0.113.200", "192.0.2.10", "tcp/22", "--json", status=1))
+    assert denied["ends"] == "dropped"
+    assert "default of the firewall of 192.0.2.10" in denied["stages"][-1]["by"]
+    spoofed = said(filled, "why", "10.1.1.11", "192.0.2.10", "tcp/22", "--in", "eth2", status=1)
+    assert "no packet from 10.1.1.11 can come in by eth2  [chain sources]" in spoofed
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("x", "192.0.2.10", "tcp/22"), "expected an IPv4 address"),
+        (("192.0.2.1", "2001:db8::1", "tcp/22"), "expected an IPv4 address"),
+        (("192.0.2.1", "192.0.2.10", "tcp"), "expected tcp/PORT"),
+        (("192.0.2.1", "192.0.2.10", "tcp/70000"), "expected tcp/PORT"),
+        (("192.0.2.1", "192.0.2.10", "foo/1"), "expected tcp/PORT"),
+        (("192.0.2.1", "192.0.2.10", "tcp/1", "--in", "eth9"), "expected one of eth0, eth1"),
+    ],
+)
+def test_why_refuses_what_is_no_packet(filled: Router, words: tuple[str, ...], expected: str) -> None:
+    assert expected in filled.fails("vr", "why", *words)
+
+
+def test_plan_says_what_comes_and_goes_and_takes_nothing(filled: Router) -> None:
+    forward = {
+        "public_ip": "192.0.2.10",
+        "internal_ip": "10.1.1.12",
+        "type": "forward",
+        "protocol": "tcp",
+        "public_ports": "8443:8443",
+        "internal_ports": "443:443",
+    }
+    drop = filled.drop("forwarding_rules.json.1", json.dumps({"type": "forwardrules", "rules": [_rule(forward)]}))
+    before = {file.name: file.read_bytes() for file in filled.path("/etc/cloudstack").iterdir() if file.is_file()}
+    out = said(filled, "plan", drop.name)
+    assert out.splitlines()[0] == "nat:"
+    assert out.splitlines()[2].startswith("+ forward 192.0.2.10 tcp      8443  10.1.1.12 443")
+    assert len(out.splitlines()) == 3
+    assert before == {f.name: f.read_bytes() for f in filled.path("/etc/cloudstack").iterdir() if f.is_file()}
+    assert drop.exists()
+    filled.drop("bad.json", "{")
+    assert filled.fails("vr", "plan", "bad.json").startswith("bad.json: $: expected JSON")
+
+
+def _rule(forward: dict[str, str]) -> dict[str, object]:
+    return {
+        "revoke": False,
+        "protocol": forward["protocol"],
+        "source_ip_address": forward["public_ip"],
+        "source_port_range": forward["public_ports"],
+        "destination_ip_address": forward["internal_ip"],
+        "destination_port_range": forward["internal_ports"],
+        "already_added": False,
+    }
+
+
+def test_log_shows_records(filled: Router) -> None:
+    for name, record in (("a.json", {"rc": 0, "changed": ["firewall"]}), ("b.json", {"rc": 1, "reason": "b.json: no"})):
+        filled.put(f"/var/lib/cloudstack/results/{name}.json", json.dumps({"name": name, "duration": 0.5, **record}))
+    rows = json.loads(said(filled, "log", "--json"))
+    assert sorted((row["drop"], row["result"], row["said"]) for row in rows) == [
+        ("a.json", "done", "firewall"),
+        ("b.json", "failed", "b.json: no"),
+    ]
+    assert json.loads(said(filled, "log", "b.json", "--json"))["reason"] == "b.json: no"
+    assert "no record in" in filled.fails("vr", "log", "c.json")
+
+
+def test_check_is_quiet_when_all_is_well_and_fails_else(filled: Router) -> None:
+    assert "no drift" in said(filled, "check")
+    assert filled.calls()[0]["argv"][-4:-2] == ["--check", "--diff"]
+    entry = {"success": "FAILED", "lastUpdate": "1", "lastRunDuration": "1", "message": "down"}
+    filled.put("/var/lib/cloudstack/health/basic.json", json.dumps({"dhcp.service": entry}))
+    assert "dhcp.service" in said(filled, "check", status=1)
+    filled.path("/var/lib/cloudstack/health/basic.json").unlink()
+    filled.plan({"output": "TASK [x]\n--- before\n+++ after\n+a line\nok: [localhost]\n"})
+    assert "+a line" in said(filled, "check", status=1)
+
+
+def test_no_secret_is_shown(filled: Router) -> None:
+    bag = json.loads(filled.path("/etc/cloudstack/cmdline.json").read_text())
+    bag["config"] |= {"vmpassword": "CanaryOne", "router_password": "CanaryTwo", "redundant_router": "1"}
+    filled.put("/etc/cloudstack/cmdline.json", json.dumps(bag))
+    filled.put("/etc/cloudstack/vmpassword.json", json.dumps({"id": "vmpassword", "10.1.1.11": "CanaryThree"}))
+    everything = "".join(said(filled, "show", topic, "--json") for topic in TOPICS)
+    assert "r-101-VM" in everything
+    assert "Canary" not in everything
