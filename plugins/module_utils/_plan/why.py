@@ -20,13 +20,14 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces, nat, sources
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.conntrack import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import nat, sources
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
     Flow,
     Judge,
     decisive,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import ruleset
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
 
 DROPPED, ROUTER, FORWARDED = "dropped", "the router itself", "forwarded"
 OWN = "the router"

@@ -21,7 +21,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     StaticNat,
     StaticRoute,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces, tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import IpBatch
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import (
     DROPPED,
