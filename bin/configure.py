@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vr_command as vr
+import vr_converge
 from vr_queue import turn
 
 
@@ -25,7 +26,7 @@ def main(args: list[str]) -> None:
     for name in args:
         vr.check_name(name)
     with turn(vr.LIMIT) as left:
-        print(vr.summary(vr.converge(vr.FROM_DATABAGS, left)))
+        print(vr_converge.summary(vr_converge.converge(vr_converge.FROM_DATABAGS, left)))
 
 
 if __name__ == "__main__":

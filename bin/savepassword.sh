@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vr_command as vr
+import vr_converge
 from vr_queue import turn
 
 USAGE = "usage: savepassword.sh -v ADDRESS -p PASSWORD"
@@ -29,7 +30,7 @@ def main(args: list[str]) -> None:
     name = f"vm_password.json.{os.urandom(8).hex()}"
     with turn(vr.LIMIT) as left:
         vr.write_atomically(vr.at(f"{vr.INBOX}/{name}"), json.dumps(drop).encode())
-        vr.converge(vr.Request(name, keep=False), left)
+        vr_converge.converge(vr_converge.Request(name, keep=False), left)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vr_command as vr
+import vr_converge
 from vr_queue import turn
 
 
@@ -29,7 +30,7 @@ def main(args: list[str]) -> None:
             arguments["redundant_router"] = "1"
         drop = {"type": "cmdline", "cmd_line": arguments}
         vr.write_atomically(vr.at(f"{vr.INBOX}/{vr.CMD_LINE}"), json.dumps(drop).encode())
-        print(vr.summary(vr.converge(vr.Request(vr.CMD_LINE), left)))
+        print(vr_converge.summary(vr_converge.converge(vr_converge.Request(vr.CMD_LINE), left)))
 
 
 def _arguments() -> dict[str, str]:

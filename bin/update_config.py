@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vr_command as vr
+import vr_converge
 from vr_queue import take, turn
 
 
@@ -28,8 +29,8 @@ def main(args: list[str]) -> None:
     if options:
         print(_preview(name))
     else:
-        record = take(vr.Request(name, keep=words[1:] != ["false"]), vr.LIMIT)
-        print(vr.summary(record) if record else f"{name}: already processed")
+        record = take(vr_converge.Request(name, keep=words[1:] != ["false"]), vr.LIMIT)
+        print(vr_converge.summary(record) if record else f"{name}: already processed")
 
 
 def _preview(name: str) -> str:
@@ -37,7 +38,7 @@ def _preview(name: str) -> str:
     with turn(vr.LIMIT) as left:
         if not vr.is_due(name):
             return f"{name}: already processed"
-        return vr.preview(vr.Request(name, options=("--check", "--diff")), left) or "no change"
+        return vr_converge.preview(vr_converge.Request(name, options=("--check", "--diff")), left) or "no change"
 
 
 if __name__ == "__main__":

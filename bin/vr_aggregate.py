@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import vr_command as vr
+import vr_converge
 from vr_process import tool
 from vr_queue import turn
 
@@ -53,7 +54,7 @@ def main(args: list[str]) -> None:
     with turn(LIMIT) as left:
         if vr.is_due(name):
             record, commands = _converge(name, args[1], left)
-            said = vr.summary(record)
+            said = vr_converge.summary(record)
         else:
             said, commands = f"{name}: already processed", _left(name)
     # Without the turn, which a command may want for itself.
@@ -75,7 +76,7 @@ def _converge(name: str, path: str, limit: float) -> tuple[dict[str, Any], list[
     _leave(name, commands)
     try:
         # A damaged file goes through the converge too: there it is recorded and set aside as failed.
-        record = vr.converge(vr.Request(name, drop=False, aggregate=path), limit)
+        record = vr_converge.converge(vr_converge.Request(name, drop=False, aggregate=path), limit)
     except vr.CommandError:
         if not os.path.exists(vr.at(f"{vr.INBOX}/processed/{name}.gz")):
             _leave(name, [])

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import vr_command as vr
+import vr_converge
 from vr_queue import turn
 
 # cloudstack-boot.service ends us after 300 s.
@@ -88,8 +89,8 @@ def _configure(end: float) -> None:
     """Converge once, with boot arguments if there are any, and delete the command line that was taken."""
     taken = _take_cmdline()
     _wait_for_nics()
-    request = vr.Request(vr.CMD_LINE) if CMD_LINE.exists() else vr.FROM_DATABAGS
-    print("boot: " + vr.summary(vr.converge(request, max(end - time.monotonic(), 1.0))))
+    request = vr_converge.Request(vr.CMD_LINE) if CMD_LINE.exists() else vr_converge.FROM_DATABAGS
+    print("boot: " + vr_converge.summary(vr_converge.converge(request, max(end - time.monotonic(), 1.0))))
     if taken is not None and _identity(CMDLINE) == taken:
         CMDLINE.unlink()
     CONFIGURED.touch(0o600)

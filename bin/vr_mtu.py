@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 import vr_command as vr
+import vr_converge
 import vr_usage
 from vr_queue import turn
 
@@ -68,7 +69,7 @@ def _change(device: str, address: str, mtu: int) -> None:
     name = f"update_interface_config.json.{os.urandom(8).hex()}"
     with turn(vr.LIMIT) as left:
         vr.write_atomically(vr.at(f"{vr.INBOX}/{name}"), json.dumps(drop).encode())
-        vr.converge(vr.Request(name, keep=False), left)
+        vr_converge.converge(vr_converge.Request(name, keep=False), left)
 
 
 def _tier_drop(address: str, mtu: int) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vr_command as vr
+import vr_converge
 
 if TYPE_CHECKING:
     import argparse
@@ -217,7 +218,7 @@ def _records(most: int) -> list[dict[str, Any]]:
     newest = sorted(found, key=os.path.getmtime)[-max(most, 1) :]
     records = []
     for path in newest:
-        record = vr.read_record(os.path.basename(path).removesuffix(".json"))
+        record = vr_converge.read_record(os.path.basename(path).removesuffix(".json"))
         record["when"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.path.getmtime(path)))
         records.append(record)
     return records
@@ -241,7 +242,7 @@ def _log(chosen: argparse.Namespace) -> int:
         return 0
     name = vr.check_name(chosen.drop)
     try:
-        record = vr.read_record(name)
+        record = vr_converge.read_record(name)
     except FileNotFoundError:
         raise vr.CommandError(f"{name}: no record in {vr.RESULTS}") from None
     print(json.dumps(record, indent=1, ensure_ascii=False))
@@ -256,7 +257,7 @@ def _check(chosen: argparse.Namespace) -> int:
     """Have a converge look for differences, without changing anything, and read what the health checks found."""
     from vr_health_results import TYPES, load
 
-    drift = vr.preview(vr.FROM_DATABAGS._replace(options=("--check", "--diff")), vr.LIMIT)
+    drift = vr_converge.preview(vr_converge.FROM_DATABAGS._replace(options=("--check", "--diff")), vr.LIMIT)
     entries = {name: entry for kind in TYPES for name, entry in load(kind).items() if name != "lastRun"}
     bad = [
         {"check": name, "result": entry["success"], "message": entry.get("message", "")}

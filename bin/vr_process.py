@@ -38,10 +38,10 @@ def tool(argv: Sequence[str], limit: float = 60.0, stdin: str = "") -> subproces
         raise vr.CommandError(f"{argv[0]}: did not end within {limit:.0f} s") from None
 
 
-def play(request: vr.Request, limit: float, output: int) -> tuple[int, str | None]:
+def play(options: Sequence[str], variables: str, limit: float, output: int) -> tuple[int, str | None]:
     """Start Ansible and run the playbook; return its exit status, and why it was ended if it was."""
     argv = [vr.at("/opt/cloudstack/venv/bin/ansible-playbook"), vr.at(vr.PLAYBOOK), "-i", "localhost,", "-c", "local"]
-    argv += [*request.options, "-e", request.variables()]
+    argv += [*options, "-e", variables]
     process = subprocess.Popen(
         argv,
         env=_environment(),

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import vr_command as vr
+import vr_converge
 
 WAITING = "/run/cloudstack/waiting"
 MAX_WAITING = 200
@@ -50,33 +51,33 @@ def turn(limit: float, done: Callable[[], bool] = lambda: False) -> Iterator[flo
         yield max(end - time.monotonic(), 1.0)
 
 
-def take(request: vr.Request, limit: float) -> dict[str, Any] | None:
+def take(request: vr_converge.Request, limit: float) -> dict[str, Any] | None:
     """Have a drop taken and return its result record; None if it was taken before, CommandError if it is refused."""
-    before = vr.identity(request.name)
+    before = vr_converge.identity(request.name)
 
     def taken() -> bool:
-        return vr.identity(request.name) not in (None, before)
+        return vr_converge.identity(request.name) not in (None, before)
 
     with _waiting(request), turn(limit, taken) as left:
         if taken():
-            return vr.accepted(vr.read_record(request.name))
+            return vr_converge.accepted(vr_converge.read_record(request.name))
         if not vr.is_due(request.name):
             return None
         return _converge(request._replace(waiting=_others(request)), left)
 
 
-def _converge(request: vr.Request, limit: float) -> dict[str, Any]:
+def _converge(request: vr_converge.Request, limit: float) -> dict[str, Any]:
     """Converge together with those that wait; alone if that fails."""
     end = time.monotonic() + limit
     try:
-        return vr.converge(request, limit)
-    except vr.UnjudgedError:
+        return vr_converge.converge(request, limit)
+    except vr_converge.UnjudgedError:
         _set_apart(request.waiting)
-        return vr.converge(request._replace(waiting=()), max(end - time.monotonic(), 1.0))
+        return vr_converge.converge(request._replace(waiting=()), max(end - time.monotonic(), 1.0))
 
 
 @contextmanager
-def _waiting(request: vr.Request) -> Iterator[None]:
+def _waiting(request: vr_converge.Request) -> Iterator[None]:
     """Tell whoever has the turn of this drop; the lock says that somebody still waits for it."""
     os.makedirs(vr.at(WAITING), mode=0o700, exist_ok=True)
     path = vr.at(f"{WAITING}/{os.getpid()}")
@@ -90,7 +91,7 @@ def _waiting(request: vr.Request) -> Iterator[None]:
             _unlink(path)
 
 
-def _others(request: vr.Request) -> tuple[str, ...]:
+def _others(request: vr_converge.Request) -> tuple[str, ...]:
     """Return the drops that wait and are to be kept, or not, as this one; those that came first are first."""
     found = [name for _path, name, keep in _registered() if keep == request.keep and name != request.name]
     return tuple(dict.fromkeys(found))[:MAX_WAITING]
