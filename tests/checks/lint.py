@@ -58,6 +58,7 @@ def checks() -> dict[str, list[str]]:
         "changelog": [tool["antsibull-changelog"], "lint"],
         "argument-specs": [*own, "tests.checks.argument_specs"],
         "house-rules": [*own, "tests.checks.house_rules"],
+        "layers": [*own, "tests.checks.layers"],
         "documents": [*own, "tests.checks.documents"],
         "references": [*own, "tests.checks.references"],
         "drop-schema": [*own, "tests.checks.drop_schema"],

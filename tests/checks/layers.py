@@ -1,0 +1,113 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Check that no import runs from a lower layer to a higher one, and that no module leads back to itself.
+
+Imports inside of functions count, too: they are there to save time, not to close a circle.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Set
+from pathlib import PurePosixPath
+
+from tests.checks.tree import PACKAGE, ROOT, Problem, python_files
+
+LAYERS = ("_databag", "_model", "_plan", "_apply", "_converge", "plugin_utils", "modules", "action")
+"""The packages of plugins/, the lowest first: each imports those before it."""
+Graph = dict[str, dict[str, int]]
+"""Module to the modules that it imports, each with the line of the import."""
+
+
+def module_of(path: str) -> str:
+    """Return the name of a module: that of its package below plugins/, its own in bin/."""
+    parts = PurePosixPath(path).with_suffix("").parts
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return name if name.startswith("plugins.") else parts[-1]
+
+
+def layer_of(module: str) -> str:
+    """Return the layer of a module of plugins/, nothing for any other."""
+    parts = module.split(".")
+    return next((part for part in parts[1:3] if part in LAYERS), "")
+
+
+def graph(texts: Mapping[str, str]) -> Graph:
+    """Return who imports whom, of the files given by path."""
+    known = {module_of(path) for path in texts}
+    found: Graph = {}
+    for path, text in texts.items():
+        edges = found.setdefault(module_of(path), {})
+        for line, target in _targets(ast.parse(text, filename=path), known):
+            if target != module_of(path):
+                edges.setdefault(target, line)
+    return found
+
+
+def _targets(tree: ast.Module, known: Set[str]) -> Iterator[tuple[int, str]]:
+    """Yield which of the known modules are imported: `from a import b` means `a.b` where that is a module, else `a`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [[alias.name] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [[f"{node.module}.{alias.name}", node.module] for alias in node.names]
+        else:
+            continue
+        for choice in names:
+            found = (name.replace(f"{PACKAGE}.", "", 1) for name in choice)
+            if target := next((name for name in found if name in known), None):
+                yield node.lineno, target
+
+
+def check_layers(found: Graph, paths: Mapping[str, str]) -> Iterator[Problem]:
+    """Find imports from a lower layer to a higher one."""
+    for module, edges in found.items():
+        own = layer_of(module)
+        for target, line in edges.items():
+            other = layer_of(target)
+            if own and other and LAYERS.index(other) > LAYERS.index(own):
+                yield Problem(paths[module], line, f"{own} is below {other}, and imports {target}")
+
+
+def check_circles(found: Graph, paths: Mapping[str, str]) -> Iterator[Problem]:
+    """Find modules that lead back to themselves; each circle is told once, from its first module."""
+    for start in sorted(found):
+        way = _way_back(found, start)
+        if way and start == min(way):
+            yield Problem(paths[start], found[start][way[1]], f"a circle: {' → '.join([*way, start])}")
+
+
+def _way_back(found: Graph, start: str) -> list[str]:
+    """Return the modules on the shortest way from one to itself, nothing when there is none."""
+    ways, seen = [[start]], {start}
+    while ways:
+        longer: list[list[str]] = []
+        for way in ways:
+            for target in found.get(way[-1], {}):
+                if target == start:
+                    return way
+                if target not in seen:
+                    seen.add(target)
+                    longer.append([*way, target])
+        ways = longer
+    return []
+
+
+def check(texts: Mapping[str, str]) -> list[Problem]:
+    """Check files, given by path."""
+    found, paths = graph(texts), {module_of(path): path for path in texts}
+    return [*check_layers(found, paths), *check_circles(found, paths)]
+
+
+def sources(paths: Iterable[str]) -> dict[str, str]:
+    """Return the content of the files that this check is about."""
+    wanted = (path for path in paths if path.startswith(("plugins/", "bin/", "lib/", "libexec/")))
+    return {path: (ROOT / path).read_text(encoding="utf-8") for path in wanted}
+
+
+if __name__ == "__main__":
+    TEXTS = sources(python_files())
+    FOUND = check(TEXTS)
+    print("\n".join(map(str, FOUND)) or f"{len(TEXTS)} modules: every import leads downwards")
+    sys.exit(bool(FOUND))

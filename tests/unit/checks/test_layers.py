@@ -1,0 +1,44 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+from tests.checks.layers import check, sources
+from tests.checks.tree import python_files
+
+UTILS = "ansible_collections.cloudstack.virtual_router.plugins.module_utils"
+PLAN, APPLY = "plugins/module_utils/_plan/one.py", "plugins/module_utils/_apply/two.py"
+
+
+def told(files: dict[str, str]) -> list[str]:
+    return [str(problem) for problem in check(files)]
+
+
+def test_an_import_to_a_lower_layer_is_well() -> None:
+    assert told({PLAN: "", APPLY: f"from {UTILS}._plan import one\n"}) == []
+
+
+def test_an_import_to_a_higher_layer_is_found() -> None:
+    (line,) = told({PLAN: f"from {UTILS}._apply.two import x\n", APPLY: ""})
+    assert line == f"{PLAN}:1: _plan is below _apply, and imports plugins.module_utils._apply.two"
+
+
+def test_so_is_one_inside_a_function_and_one_of_a_module_by_its_package() -> None:
+    text = f"def later():\n    from {UTILS}._apply import two\n"
+    assert told({PLAN: text, APPLY: ""}) == [
+        f"{PLAN}:2: _plan is below _apply, and imports plugins.module_utils._apply.two"
+    ]
+
+
+def test_a_circle_is_told_once() -> None:
+    files = {"bin/vr_a.py": "import vr_b\n", "bin/vr_b.py": "from vr_c import x\n", "bin/vr_c.py": "import vr_a\n"}
+    assert told(files) == ["bin/vr_a.py:1: a circle: vr_a → vr_b → vr_c → vr_a"]
+
+
+def test_a_way_that_does_not_come_back_is_no_circle() -> None:
+    assert told({"bin/vr_a.py": "import vr_b\nimport vr_c\n", "bin/vr_b.py": "import vr_c\n", "bin/vr_c.py": ""}) == []
+
+
+def test_the_project_keeps_to_it() -> None:
+    texts = sources(python_files())
+    assert len(texts) > 150
+    assert told(texts) == []
