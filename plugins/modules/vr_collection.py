@@ -11,7 +11,10 @@ version_added: 0.1.0
 description:
   - Packs the collection that runs this task, sends it, and puts it where the router's own converges find it.
   - So a router that is provisioned from a control node has one release of everything.
-  - The directory is exchanged as a whole. A converge finds the former release or this one, never a part of each.
+  - The collection lies in a directory of its own, and a link says which is in use. The commands are reached by that
+    link, too. So a converge or a command finds the former release or this one, never a part of each.
+  - A converge that a command of the router has begun is waited for. The former release is kept until the next one is
+    installed, for whoever has begun with it.
 author:
   - Contributors to the cloudstack.virtual_router project (@apache)
 requirements:
@@ -29,9 +32,18 @@ attributes:
     support: full
 options:
   dest:
-    description: Directory of the collection on the router.
+    description: Where converges look for the collection on the router. It becomes a link.
     type: path
     default: /usr/share/ansible/collections/ansible_collections/cloudstack/virtual_router
+  home:
+    description: Directory that has a directory for each release.
+    type: path
+    default: /opt/cloudstack
+  links:
+    description: Links to make on the router, and the directories of the collection that they lead to.
+    type: dict
+    default:
+      /opt/cloud/bin: bin
   archive:
     description:
       - Path on the router of a tar archive of the collection.
@@ -60,27 +72,39 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.c
     differences,
     exchange,
     installed,
+    link,
+    linked,
     read,
 )
 
 DEST = "/usr/share/ansible/collections/ansible_collections/cloudstack/virtual_router"
 
 
+SPECIFICATION = {
+    "dest": {"type": "path", "default": DEST},
+    "home": {"type": "path", "default": "/opt/cloudstack"},
+    "links": {"type": "dict", "default": {"/opt/cloud/bin": "bin"}},
+    "archive": {"type": "path"},
+}
+
+
 def main() -> None:
     """Compare the archive with what is installed, and exchange it if they differ."""
-    specification = {"dest": {"type": "path", "default": DEST}, "archive": {"type": "path"}}
-    module = AnsibleModule(specification, supports_check_mode=True)
-    dest, archive = module.params["dest"], module.params["archive"]
+    module = AnsibleModule(SPECIFICATION, supports_check_mode=True)
+    dest, home, links, archive = (module.params[name] for name in SPECIFICATION)
     if not archive or not os.path.isfile(archive):
         module.fail_json(msg=f"archive: expected a file on the router, got {archive!r}")
     try:
         wanted = read(archive)
         before = installed(dest)
-        if before != wanted and not module.check_mode:
-            exchange(wanted, dest)
+        changed = before != wanted or not linked(links, dest)
+        if not module.check_mode:
+            if before != wanted:
+                exchange(wanted, dest, home)
+            link(links, dest)
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"{dest}: {error}")
-    result = {"changed": before != wanted, "files": len(wanted)}
+    result = {"changed": changed, "files": len(wanted)}
     if module._diff:
         result["diff"] = {"prepared": "\n".join(differences(before, wanted))}
     module.exit_json(**result)

@@ -87,6 +87,6 @@ def test_the_image_has_its_ansible_where_the_role_looks_for_it(build: ModuleType
 
     defaults = build.role_defaults()
     variables = build.yaml.safe_load((BUILD.parents[1] / "roles/system/vars/main.yml").read_text(encoding="utf-8"))
-    known = {name: trust_as_template(value) for name, value in variables.items()}
+    known = {name: trust_as_template(value) for name, value in variables.items() if isinstance(value, str)}
     templar = Templar(DataLoader(), {**defaults, **known, "system_python": {"stdout": debian.PYTHON}})
     assert templar.template(trust_as_template("{{ system_venv_home }}")) == build.venv_home(defaults)

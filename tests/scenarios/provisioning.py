@@ -2,15 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """README's way from a bare Debian machine to a router at work, and to the next release: its commands as printed.
 
-One bare machine is the control node, and then provisions itself; the other is provisioned by it, as a user who may use
-sudo, and becomes the router of the fixtures' isolated network. Nothing is rebooted.
+One bare machine is the control node, and then provisions itself. The other is provisioned by it, as a user who may use
+sudo and over an ssh connection for each task; without a reboot it becomes the router of the fixtures' isolated network.
 """
 
 from __future__ import annotations
 
 import re
+import select
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
 
 import pytest
 
@@ -18,10 +22,10 @@ from plugins.plugin_utils.collection_archive import pack
 from tests.lab import bare
 from tests.lab.access import private_key, public_key
 from tests.lab.lab import Lab
-from tests.lab.probes import ROOT, ask, tcp
+from tests.lab.probes import ROOT, PingStream, TcpStream, ask, tcp
 from tests.lab.router import CACHE, Router
-from tests.scenarios import drops, networks, states, test_isolated_traffic
-from tests.scenarios.networks import FIXTURE_SUBNETS, FIXTURE_VMS, FIXTURES, Isolated
+from tests.scenarios import drops, networks, operating, states, test_isolated_traffic
+from tests.scenarios.networks import FIXTURE_SUBNETS, FIXTURE_VMS, FIXTURES, INTERNET, Isolated
 
 CONTROL = "169.254.7.7"
 USER = "keeper"
@@ -45,6 +49,36 @@ def readme_commands() -> tuple[str, str]:
 ON_ITSELF, ON_CONTROL_NODE = readme_commands()
 # README: the last two commands again, without the port and the user.
 UPGRADE = "\n".join(ON_CONTROL_NODE.strip().splitlines()[-2:]).replace(f"-e ansible_port=22 -e ansible_user={USER}", "")
+
+
+# Each task comes by a connection of its own, as where OpenSSH keeps none: the last one must let it be the last.
+NO_CONNECTION_IS_KEPT = "export ANSIBLE_SSH_ARGS='-o ControlMaster=no'\n"
+
+
+class Session:
+    """Somebody who is connected to the machine by ssh, on Debian's port, and says something now and then."""
+
+    def __init__(self, node: Router) -> None:
+        """Connect."""
+        words = (*node.enter(TIMEOUT * 3), "ssh", "-o", "ControlPath=none", f"{USER}@{CONTROL}", "cat")
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert self.answers(b"connected\n", 20)
+
+    def answers(self, said: bytes, patience: float = 3) -> bool:
+        """Tell whether what is said comes back."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(said)
+        return (
+            bool(select.select([self._process.stdout], [], [], patience)[0]) and self._process.stdout.read(99) == said
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def typed(machine: Router, text: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -110,9 +144,17 @@ def _prepare_node(node: Router) -> None:
 
 
 @pytest.fixture(scope="module")
-def provisioned(network: Isolated) -> Isolated:
+def session(network: Isolated) -> Iterator[Session]:
+    """Return somebody who has been connected to the machine since before it was provisioned."""
+    with Session(network.lab.routers["node"]) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def provisioned(network: Isolated, session: Session) -> Isolated:
     """Return the network with its router provisioned from the control node."""
-    typed(network.lab.routers["node"], ON_CONTROL_NODE)
+    assert session
+    typed(network.lab.routers["node"], NO_CONNECTION_IS_KEPT + ON_CONTROL_NODE)
     return network
 
 
@@ -158,6 +200,11 @@ def test_the_machine_is_closed_but_for_ssh_on_the_port_that_readme_says(provisio
     typed(provisioned.lab.routers["node"], f"ssh -p 3922 {USER}@{CONTROL} sudo true")
 
 
+def test_whoever_is_connected_stays_so(provisioned: Isolated, session: Session) -> None:
+    assert provisioned
+    assert session.answers(b"the client speaks first\n")
+
+
 def test_drops_become_a_network_that_packets_go_through(at_work: Isolated) -> None:
     test_isolated_traffic.test_each_rule_and_forward_lets_in_what_it_says_and_nothing_else(at_work)
     test_isolated_traffic.test_management_reaches_sshd_on_the_control_address_only(at_work)
@@ -165,16 +212,15 @@ def test_drops_become_a_network_that_packets_go_through(at_work: Isolated) -> No
     assert at_work.router.wait_systemd() == "running", at_work.router.shell("systemctl --failed").stdout
 
 
-def commands_of_operating() -> list[str]:
-    """Return the commands of the table of docs/operating.md: what is marked as code and has a blank in it."""
-    rows = (ROOT / "docs/operating.md").read_text(encoding="utf-8").split("\n\n")[1].splitlines()[2:]
-    return [span for row in rows for span in re.findall(r"`([^`]*)`", row) if " " in span]
+def test_whoever_is_connected_stays_so_when_the_first_converge_comes(at_work: Isolated, session: Session) -> None:
+    assert at_work
+    assert session.answers(b"still here\n")
 
 
 def test_the_commands_of_operating_work_as_printed_on_the_router(at_work: Isolated) -> None:
     router = at_work.router
     router.drop("vm.json", drops.vm("seen", "02:07:00:00:00:78", "10.7.0.78"))
-    commands = commands_of_operating()
+    commands = operating.commands(of_a_pair=False)
     assert [line for line in commands if line.startswith("ansible-playbook ")]
     for line in commands:
         if "<name>" in line and "update_config" in line:
@@ -200,22 +246,76 @@ def _next_release(node: Router) -> None:
     commit(node, "The next release")
 
 
-def test_an_upgrade_changes_the_release_and_touches_no_daemon(at_work: Isolated) -> None:
+@contextmanager
+def asked_all_the_time(router: Router) -> Iterator[list[str]]:
+    """Run commands of the management server one after the other; what was wrong with an answer is in the list."""
+    wrong: list[str] = []
+    done = threading.Event()
+
+    def refuse() -> None:
+        while not done.is_set():
+            said = router.command("update_config.py absent.json", check=False)
+            if said.stderr != f"absent.json: no such file in {CACHE}\n":
+                wrong.append(f"{said.returncode}: {said.stderr}")
+
+    def change() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            said = router.drop(
+                "vm.json", drops.vm("often", "02:07:00:00:00:79", f"10.7.0.{150 + number % 2}"), check=False
+            )
+            if said.returncode or "dhcp_dns" not in said.stdout:
+                wrong.append(f"drop {number}: {said.returncode}: {said.stdout}{said.stderr}")
+
+    threads = [threading.Thread(target=target) for target in (refuse, change)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield wrong
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_router_whose_packet_filter_had_failed_is_upgraded_and_no_packet_lost(at_work: Isolated) -> None:
+    """The unit is failed since the boot; it is started again while the packet filter of a converge is in force."""
     router, node = at_work.router, at_work.lab.routers["node"]
+    router.shell(": > /var/lib/cloudstack/nftables/ruleset.nft")
+    router.power_off()
+    router.start()
+    router.wait_boot()
+    router.wait_systemd()
+    assert router.facts.unit("cloudstack-firewall")["ActiveState"] == "failed"
     router.shell("echo root:secret | chpasswd")
     password, before = router.shell("getent shadow root").stdout, running(router)
     assert {"nginx", "dnsmasq", "ssh"} <= set(before)
     state = states.state(router)
     _next_release(node)
-    typed(node, UPGRADE)
+    outside = at_work.internet[INTERNET]
+    streams = TcpStream(outside, "192.0.2.20", 2222), PingStream(outside, "192.0.2.22")
+    with streams[0] as stream, streams[1] as pings, asked_all_the_time(router) as wrong:
+        typed(node, UPGRADE)
+    assert wrong == []
+    assert (stream.lost, stream.error, pings.lost) == (0, "", 0)
+    assert (stream.sent, pings.sent) > (500, 500)
+    assert router.facts.unit("cloudstack-firewall")["ActiveState"] == "active"
     assert running(router) == before
     assert router.shell("getent shadow root").stdout == password
     assert router.exec("systemctl", "is-enabled", "nginx").stdout.strip() == "enabled"
+    router.drop("vm.json", drops.vm("often", "02:07:00:00:00:79", "10.7.0.150", remove=True))
     states.assert_same(state, states.state(router))
+
+
+def test_after_an_upgrade_the_next_release_is_in_use(at_work: Isolated) -> None:
+    router = at_work.router
+    before = running(router)
     assert "core 2.19.3" in router.shell("ansible --version").stdout
     assert "of the next release" in router.shell("systemctl cat nginx").stdout
     assert "of the next release" in router.read(f"{COLLECTION}/roles/system/meta/argument_specs.yml")
     assert "yes" not in router.shell("systemctl show --property=NeedDaemonReload '*.service'").stdout
+    assert router.wait_systemd() == "running", router.shell("systemctl --failed").stdout
     assert states.repaired(router) == []
     assert running(router) == before
 

@@ -15,7 +15,7 @@ from tests.lab.lab import Lab
 from tests.lab.probes import PingStream, TcpStream, icmp_ping, tcp_scan
 from tests.lab.process import wait_for
 from tests.lab.router import Router
-from tests.scenarios import pair_vpc, spoofing, states
+from tests.scenarios import operating, pair_vpc, spoofing, states
 from tests.scenarios.hostile import (
     SECONDS,
     Identity,
@@ -108,6 +108,14 @@ def test_first_tier_makes_one_primary(pair: Pair) -> None:
 def is_member(router: Router, nic: str) -> bool:
     """Tell whether IGMP says on a NIC that what the routers of a pair say is wanted there."""
     return "inet  224.0.0.18" in router.exec("ip", "maddress", "show", "dev", nic).stdout
+
+
+def test_the_commands_of_operating_for_a_pair_work_as_printed(pair: Pair) -> None:
+    commands = operating.commands(of_a_pair=True)
+    assert len(commands) > 1
+    for router in (pair.primary, pair.backup):
+        for line in commands:
+            router.exec("sh", "-lc", line)
 
 
 def test_further_tier_costs_no_election_and_no_packet(pair: Pair) -> None:

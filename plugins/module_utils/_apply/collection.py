@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Replace the collection on a router by the one of an archive.
+"""Replace the collection on a router, and with it the commands, by the one of an archive.
 
 A tree is a dictionary: path below the collection to mode and content. Only the standard library is used: the router
 may not have been provisioned yet.
@@ -10,13 +10,26 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 import stat
 import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 Tree = dict[str, tuple[int, bytes]]
+Links = dict[str, str]
+"""Paths on the router, and the directories of the collection that they lead to."""
+
+PREFIX = "collection-"
+QUEUE = "/run/cloudstack/queue.lock"
+"""Held by whoever converges on the router itself (vr_queue.py)."""
+PATIENCE = 600.0
+"""Seconds; no command of the management server takes longer."""
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -56,19 +69,58 @@ def differences(before: Tree, after: Tree) -> list[str]:
     return sorted(lines, key=lambda line: line[2:])
 
 
-def exchange(tree: Tree, dest: str) -> None:
-    """Write the tree beside the directory and change the two in one step; the former tree is removed then."""
-    new = f"{dest}.new"
-    shutil.rmtree(new, ignore_errors=True)
+def linked(links: Links, dest: str) -> bool:
+    """Tell whether each link leads to its directory of the collection."""
+    return all(os.path.islink(path) and os.readlink(path) == f"{dest}/{part}" for path, part in links.items())
+
+
+def exchange(tree: Tree, dest: str, home: str) -> None:
+    """Put a tree under a directory of its own in `home`, and change the link `dest` to it in one step.
+
+    Commands and links reach all of a release by `dest`, so all of it changes at once. Whoever has begun with the former
+    tree (a daemon, a command that has not imported everything yet) goes on with it: it is kept until the next exchange.
+    """
+    os.makedirs(home, mode=0o755, exist_ok=True)
+    os.makedirs(os.path.dirname(dest), mode=0o755, exist_ok=True)
+    former = os.path.realpath(dest)
+    new = tempfile.mkdtemp(prefix=PREFIX, dir=home)
     _write(tree, new)
-    if os.path.lexists(dest):
-        _swap(new, dest)
-    else:
-        os.rename(new, dest)
-    if os.path.islink(new):  # the collection was a link to a checkout: that stays
-        os.unlink(new)
-    else:
-        shutil.rmtree(new, ignore_errors=True)
+    os.sync()  # else a power cut may find the link on the disk and the files empty
+    with _between_converges():
+        _link(new, dest)
+    for path in Path(home).glob(f"{PREFIX}*"):
+        if str(path) not in (new, former):
+            shutil.rmtree(path)
+
+
+def link(links: Links, dest: str) -> None:
+    """Have each path lead to its directory of the collection; what was there before is replaced."""
+    for path, part in links.items():
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        if not linked({path: part}, dest):
+            _link(f"{dest}/{part}", path)
+
+
+@contextmanager
+def _between_converges() -> Iterator[None]:
+    """Keep converges of the router's own from beginning, once the one that runs has ended (vr_queue.py).
+
+    A converge reads its tasks one after the other. One from a control node brings the collection along.
+    """
+    if not os.path.isdir(os.path.dirname(QUEUE)):  # no router yet
+        yield
+        return
+    end = time.monotonic() + PATIENCE
+    with open(QUEUE, "a", encoding="ascii") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise TimeoutError(errno.ETIMEDOUT, f"a converge has not ended within {PATIENCE:.0f} s") from None
+                time.sleep(0.05)
+        yield
 
 
 def _write(tree: Tree, directory: str) -> None:
@@ -81,13 +133,26 @@ def _write(tree: Tree, directory: str) -> None:
         os.chmod(folder, 0o755)  # noqa: S103  # whatever the umask is, others may read it
 
 
-def _swap(new: str, dest: str) -> None:
-    """Exchange two directories; where a file system cannot (overlayfs, EXDEV), one is moved after the other."""
+def _link(target: str, path: str) -> None:
+    """Make a link in the place of a link, or of a directory, which is removed then."""
+    draft = f"{path}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(draft)
+    os.symlink(target, draft)
+    if os.path.isdir(path) and not os.path.islink(path):
+        _swap(draft, path)
+    else:
+        os.rename(draft, path)
+
+
+def _swap(draft: str, path: str) -> None:
+    """Exchange a link with a directory; where a file system cannot (overlayfs), one is moved after the other."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(dest), RENAME_EXCHANGE) == 0:
+    if libc.renameat2(AT_FDCWD, os.fsencode(draft), AT_FDCWD, os.fsencode(path), RENAME_EXCHANGE) == 0:
+        shutil.rmtree(draft)
         return
     number = ctypes.get_errno()
     if number not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS):
-        raise OSError(number, os.strerror(number), dest)
-    shutil.rmtree(dest)
-    os.rename(new, dest)
+        raise OSError(number, os.strerror(number), path)
+    shutil.rmtree(path)
+    os.rename(draft, path)

@@ -2,9 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import subprocess
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +20,17 @@ TREE: collection.Tree = {"bin/run": (0o755, b"#!/bin/sh\n"), "README.md": (0o644
 
 
 @pytest.fixture(name="dest")
-def _dest(tmp_path: Path) -> str:
+def _dest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(collection, "QUEUE", str(tmp_path / "queue.lock"))
     return str(tmp_path / "parent" / "virtual_router")
+
+
+def exchange(tree: collection.Tree, dest: str) -> None:
+    collection.exchange(tree, dest, home(dest))
+
+
+def home(dest: str) -> str:
+    return str(Path(dest).parents[1] / "home")
 
 
 def archive(tmp_path: Path, names: dict[str, bytes]) -> str:
@@ -39,27 +52,40 @@ def test_what_is_packed_here_is_what_a_router_has(tmp_path: Path, dest: str) -> 
     assert not [name for name in tree if name.endswith(".pyc") or name.startswith(("tests", "build"))]
     old = os.umask(0o077)
     try:
-        collection.exchange(tree, dest)
+        exchange(tree, dest)
     finally:
         os.umask(old)
     assert collection.installed(dest) == tree
     assert Path(dest, "bin").stat().st_mode & 0o777 == 0o755
 
 
-def test_an_exchange_leaves_nothing_of_the_former_release(dest: str) -> None:
-    collection.exchange({**TREE, "roles/gone.yml": (0o644, b"")}, dest)
-    before = os.stat(dest).st_ino
-    collection.exchange(TREE, dest)
+def test_an_exchange_leaves_nothing_of_the_former_release_in_use(dest: str) -> None:
+    exchange({**TREE, "roles/gone.yml": (0o644, b"")}, dest)
+    exchange(TREE, dest)
     assert collection.installed(dest) == TREE
-    assert os.stat(dest).st_ino != before, "exchanged, not written over"
     assert os.listdir(os.path.dirname(dest)) == ["virtual_router"]
 
 
-def test_a_file_system_that_cannot_exchange_gets_the_release_too(dest: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    collection.exchange({"old": (0o644, b"")}, dest)
-    monkeypatch.setattr(collection, "RENAME_EXCHANGE", 0x4000)  # EINVAL
-    collection.exchange(TREE, dest)
+def test_whoever_has_begun_with_a_release_goes_on_with_it_until_the_one_after_the_next(dest: str) -> None:
+    trees = [{**TREE, "number": (0o644, str(number).encode())} for number in range(3)]
+    exchange(trees[0], dest)
+    first = os.path.realpath(dest)
+    exchange(trees[1], dest)
+    assert collection.installed(first) == trees[0]
+    exchange(trees[2], dest)
+    assert not os.path.exists(first)
+    assert len(os.listdir(home(dest))) == 2
+
+
+@pytest.mark.parametrize("option", [collection.RENAME_EXCHANGE, 0x4000], ids=["exchanges", "cannot: EINVAL"])
+def test_a_directory_of_a_release_without_a_link_is_replaced(
+    dest: str, monkeypatch: pytest.MonkeyPatch, option: int
+) -> None:
+    monkeypatch.setattr(collection, "RENAME_EXCHANGE", option)
+    os.makedirs(f"{dest}/old")
+    exchange(TREE, dest)
     assert collection.installed(dest) == TREE
+    assert os.listdir(os.path.dirname(dest)) == ["virtual_router"]
 
 
 def test_a_link_to_a_checkout_is_replaced_and_the_checkout_stays(dest: str, tmp_path: Path) -> None:
@@ -67,19 +93,78 @@ def test_a_link_to_a_checkout_is_replaced_and_the_checkout_stays(dest: str, tmp_
     (tmp_path / "checkout/file").write_text("mine")
     os.mkdir(os.path.dirname(dest))
     os.symlink(tmp_path / "checkout", dest)
-    collection.exchange(TREE, dest)
-    assert not os.path.islink(dest)
+    exchange(TREE, dest)
+    assert collection.installed(dest) == TREE
     assert (tmp_path / "checkout/file").read_text() == "mine"
 
 
 def test_what_a_run_that_was_killed_has_left_does_not_matter(dest: str) -> None:
-    os.makedirs(f"{dest}.new/half")
-    collection.exchange(TREE, dest)
+    os.makedirs(f"{home(dest)}/collection-half/bin")
+    os.makedirs(os.path.dirname(dest))
+    os.symlink("/nowhere", f"{dest}.new")
+    exchange(TREE, dest)
     assert collection.installed(dest) == TREE
+    assert len(os.listdir(home(dest))) == 1
+
+
+def test_links_lead_to_the_release_in_use(dest: str, tmp_path: Path) -> None:
+    links = {str(tmp_path / "opt/cloud/bin"): "bin"}
+    exchange(TREE, dest)
+    assert not collection.linked(links, dest)
+    (tmp_path / "opt/cloud/bin/old").mkdir(parents=True)
+    collection.link(links, dest)
+    assert collection.linked(links, dest)
+    exchange({"bin/run": (0o755, b"2")}, dest)
+    assert (tmp_path / "opt/cloud/bin/run").read_bytes() == b"2"
+    assert os.listdir(tmp_path / "opt/cloud") == ["bin"]
+
+
+def test_a_converge_that_runs_is_waited_for(dest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange(TREE, dest)
+    with open(collection.QUEUE, "w", encoding="ascii") as queue:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        monkeypatch.setattr(collection, "PATIENCE", 0.2)
+        with pytest.raises(TimeoutError, match="a converge has not ended"):
+            exchange({}, dest)
+        assert collection.installed(dest) == TREE
+        monkeypatch.setattr(collection, "PATIENCE", 60.0)
+        waiting = threading.Thread(target=exchange, args=({"new": (0o644, b"")}, dest))
+        waiting.start()
+        time.sleep(0.2)
+        assert collection.installed(dest) == TREE
+    waiting.join()
+    assert list(collection.installed(dest)) == ["new"]
+
+
+PROGRAM = """#!/usr/bin/python3 -IS
+import os, sys, time
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import a
+time.sleep(0.02)
+import b, c
+print(a.RELEASE, b.RELEASE, c.RELEASE)
+"""
+
+
+def test_a_command_never_meets_a_half_new_set(dest: str, tmp_path: Path) -> None:
+    """As the commands do it: by a link to a link, with modules that are imported while releases are exchanged."""
+    releases = []
+    for number in (b"1", b"2"):
+        modules = {f"bin/{name}.py": (0o644, b"RELEASE = " + number) for name in "abc"}
+        releases.append({"bin/run": (0o755, PROGRAM.encode()), **modules})
+    exchange(releases[0], dest)
+    collection.link({str(tmp_path / "commands"): "bin"}, dest)
+    heard = set()
+    for count in range(20):
+        running = [subprocess.Popen([tmp_path / "commands/run"], stdout=subprocess.PIPE) for _ in range(4)]
+        time.sleep(count / 500)
+        exchange(releases[(count + 1) % 2], dest)
+        heard |= {process.communicate()[0] for process in running}
+    assert heard == {b"1 1 1\n", b"2 2 2\n"}
 
 
 def test_bytecode_is_no_difference(dest: str) -> None:
-    collection.exchange(TREE, dest)
+    exchange(TREE, dest)
     Path(dest, "bin/__pycache__").mkdir()
     Path(dest, "bin/__pycache__/run.pyc").write_bytes(b"")
     assert collection.installed(dest) == TREE
