@@ -87,7 +87,8 @@ def unbuilt() -> tuple[list[tuple[str, str]], Set[str]]:
     find_collection()
     known = importlib.import_module(f"{PACKAGE}.plugins.module_utils._model.unbuilt")
     kinds = [("asked for by", "what follows"), *((item.kind, item.effect) for item in known.UNBUILT)]
-    commands = [("command", "what it is for"), *((f"`{name}`", use) for name, use in known.COMMANDS.items())]
+    absent = [(f"`{name}`", use) for name, use in known.COMMANDS.items()]
+    commands = [("command", "what it is for"), *absent] if absent else []
     return [*kinds, *commands], frozenset(known.COMMANDS)
 
 

@@ -20,6 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
     passwords,
     redundancy,
     system,
+    vpn,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import bindings, tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
@@ -73,8 +74,9 @@ def rendered(router: Router) -> dict[str, str]:
     links = interfaces.wanted(router, CPUS)
     dns = (dhcp_dns.names(router), *(dhcp_dns.wanted(router, s, render) for s in dhcp_dns.servers(router)))
     pair = redundancy.wanted(router, render) if router.settings.redundant else ()
+    tunnels = (vpn.wanted(router, render),) if router.vpn.tunnels else ()
     data = (metadata.wanted(router, render), passwords.wanted(router))
-    services = (links, firewall, host, system.timer(router), *dns, *data, *_balancer(router, render), *pair)
+    services = (links, firewall, host, system.timer(router), *dns, *data, *_balancer(router, render), *tunnels, *pair)
     files = {_name(f.path): f.content for service in services for f in service.files}
     bound = bindings.wanted(router, render)
     files |= {_name(bound.path): bound.content} if bound else {}

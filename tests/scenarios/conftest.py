@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.lab import Lab
-from tests.scenarios import networks, states, vpcs
+from tests.scenarios import networks, states, tunnels, vpcs
 from tests.scenarios.networks import FIXTURES, Isolated
-from tests.scenarios.vpcs import Vpc
+from tests.scenarios.tunnels import Site
+from tests.scenarios.vpcs import ALL, APP, WEB, Vpc
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +34,20 @@ def vpc(worker_id: str) -> Iterator[Vpc]:
         directory = FIXTURES / "vpc"
         states.apply_together(network.router, "VR-all.cfg", directory, states.ordered(directory))
         yield network
+
+
+@pytest.fixture(scope="module")
+def module_site(worker_id: str) -> Iterator[Site]:
+    """Return the VPC with two peers of site-to-site VPN in the internet."""
+    with tunnels.made(f"tunnels-{worker_id}") as found:
+        yield found
+
+
+@pytest.fixture
+def site(module_site: Site) -> Iterator[Site]:
+    """Return it without tunnels and with open ACLs."""
+    module_site.remove()
+    module_site.vpc.acls({tier: ([ALL], [ALL]) for tier in (WEB, APP)})
+    module_site.watch.start()
+    yield module_site
+    module_site.remove()

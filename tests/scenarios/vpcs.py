@@ -115,8 +115,8 @@ def cmdline(**extra: str) -> str:
     return " ".join(f"{k}={v}" for k, v in (dict(word.split("=", 1) for word in words) | extra).items())
 
 
-def vpc(lab: Lab, arguments: str | None = None) -> Vpc:
-    """Make the networks and switch the router on; no drop is sent yet."""
+def vpc(lab: Lab, arguments: str | None = None, files: Mapping[str, bytes] | None = None) -> Vpc:
+    """Make the networks and switch the router on, with these files in it; no drop is sent yet."""
     for segment in ("control", "internet", "behind", "lan", *(part.nic for part in PUBLIC)):
         lab.segment(segment)
     for tier in (*TIERS, LATE, PARTNER, SITE):
@@ -131,7 +131,7 @@ def vpc(lab: Lab, arguments: str | None = None) -> Vpc:
     hosts["late1"] = lab.host("late1", LATE.name, "10.9.7.11/24", LATE.router, "02:09:07:00:00:07")
     hosts |= _partners(lab)
     hosts["management"] = lab.host("management", "control", "169.254.0.1/16")
-    router = lab.router("r1", arguments or cmdline(), nics())
+    router = lab.router("r1", arguments or cmdline(), nics(), files)
     for host in hosts.values():
         host.probe.serve(tcp=SERVED_TCP, udp=SERVED_UDP)
     return Vpc(lab, router, hosts)

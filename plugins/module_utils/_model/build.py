@@ -16,6 +16,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model i
     rules,
     unbuilt,
     values,
+    vpn,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.devices import Locator, devices
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import load_balancer
@@ -45,13 +46,14 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
     leases = dhcp.leases(bags, found)
     chosen = settings(bags)
     firewall, balancer = rules.firewall(bags), load_balancer(bags)
+    tunnels = vpn.site_to_site(bags, found, public_network=chosen.public_network)
     unserved = dns.left_out(given_search_domains(bags), chosen.search_domains, found, (*leases.hosts, *leases.names6))
     return Router(
         settings=chosen,
         state=state,
         devices=found,
-        pending=(*pending, *waiting(bags, firewall, balancer)),
-        warnings=(*warnings, *unserved, *unbuilt.warnings(bags)),
+        pending=(*pending, *waiting(bags, firewall, balancer), *tunnels.pending),
+        warnings=(*warnings, *unserved, *tunnels.warnings, *unbuilt.warnings(bags)),
         nics=tuple(sorted(nics, key=lambda nic: nic.name)),
         firewall=firewall,
         egress=rules.egress(bags),
@@ -66,6 +68,7 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
         vm_data=metadata.vm_data(bags),
         passwords=metadata.passwords(bags),
         load_balancer=balancer,
+        vpn=tunnels.vpn,
         away=_away(bags.get("start", {}).get("away", {})),
     )
 

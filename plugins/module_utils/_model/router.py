@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import redundancy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import LoadBalancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.metadata import Items
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.vpn import Vpn
 
 TABLE_BASE = 100
 """Routing table and connection mark of ethN are 100 + N, so neither is ever 0 (D10)."""
@@ -309,6 +310,7 @@ class Router:
     vm_data: dict[str, Items] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict, repr=False)
     load_balancer: LoadBalancer | None = None
+    vpn: Vpn = field(default_factory=Vpn)
     away: Away = Away()
 
     def by_role(self, *roles: Role) -> tuple[Device, ...]:

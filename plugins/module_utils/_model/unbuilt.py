@@ -90,7 +90,6 @@ UNBUILT = (
         "routed mode: nothing is translated, and nothing new may enter from a public NIC, whatever rules allow it",
         lambda bags: ("boot arguments",) if values.flag(_config(bags).get("is_routed")) else (),
     ),
-    Unbuilt("site2sitevpn", "no tunnel to the peer is made", _records("site2sitevpn")),
     Unbuilt("remoteaccessvpn", "no VPN server runs", _records("remoteaccessvpn")),
     Unbuilt("vpnuserlist", "the users of a VPN are kept and cannot log in", _records("vpnuserlist")),
     Unbuilt("bgppeers", "no BGP session is opened and nothing is announced", _records("bgppeers")),
@@ -109,9 +108,7 @@ UNBUILT = (
 )
 """What drops and boot arguments may ask for."""
 
-COMMANDS = {
-    "checkbatchs2svpn.sh": "state of site-to-site VPN connections",
-}
+COMMANDS: dict[str, str] = {}
 """The commands of the management server that are not in /opt/cloud/bin: it gets "not found", exit status 127."""
 
 

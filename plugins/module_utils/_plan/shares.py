@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns, load_balancer, metadata
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
+    dhcp_dns,
+    load_balancer,
+    metadata,
+    vpn,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.share import Share
 
 SHARES: dict[str, Share] = {
     "dhcp_dns": dhcp_dns.SHARE,
     "metadata": metadata.SHARE,
     "load_balancer": load_balancer.SHARE,
+    "vpn": vpn.SHARE,
 }
 """By the name of the service. One that is missing here adds nothing."""

@@ -134,7 +134,12 @@ def used(other: str = "192.0.2.20") -> list[Drop]:
         drop("loadbalancer", rules=[balancer]),
         drop("remoteaccessvpn", vpn_server_ip=LEAVING),
         drop("site2sitevpn", local_public_ip=LEAVING),
-        drop("site2sitevpn", local_public_ip=other, peer_gateway_ip="203.0.113.42"),
+        drop(
+            "site2sitevpn",
+            local_public_ip=other,
+            peer_gateway_ip="203.0.113.42",
+            peer_guest_cidr_list="10.43.0.0/16",
+        ),
     ]
 
 

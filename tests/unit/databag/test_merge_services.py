@@ -246,6 +246,36 @@ def test_merge_site_to_site_keeps_who_waits_for_whom() -> None:
     assert merged(drop("site2sitevpn", passive=True))["site2sitevpn"]["203.0.113.41"]["passive"] is True
 
 
+def peers(*drops: Drop) -> set[str]:
+    return set(merged(*drops)["site2sitevpn"]) - {"id"}
+
+
+def to(peer: str, networks: str, **fields: Any) -> Drop:
+    return drop("site2sitevpn", peer_gateway_ip=peer, peer_guest_cidr_list=networks, **fields)
+
+
+def test_vpn_21_a_peer_that_moved_leaves_nothing_behind() -> None:
+    """The server saves the new address first, so what it removes is the new peer, and the old one stays."""
+    old = to("203.0.113.41", "10.41.0.0/16")
+    moved = [to("203.0.113.51", "10.41.0.0/16", create=create) for create in (False, True)]
+    assert peers(old, *moved) == {"203.0.113.51"}
+    assert peers(old, to("203.0.113.51", "10.9.0.0/24, 10.41.7.0/24,")) == {"203.0.113.51"}, "a part of it"
+
+
+def test_merge_site_to_site_leaves_peers_with_other_networks() -> None:
+    assert peers(to("203.0.113.41", "10.41.0.0/16"), to("203.0.113.42", "10.42.0.0/16,2001:db8::/48")) == {
+        "203.0.113.41",
+        "203.0.113.42",
+    }
+    both = [to(f"203.0.113.{n}", f"10.{n}.0.0/16") for n in (41, 42)]
+    assert peers(*both, to("203.0.113.43", "10.41.0.0/16", create=False)) == {"203.0.113.41", "203.0.113.42"}
+
+
+def test_merge_site_to_site_takes_lists_as_users_write_them() -> None:
+    bag = merged(to("203.0.113.41", " 10.41.0.0/16 , 10.42.0.0/24,"))["site2sitevpn"]
+    assert bag["203.0.113.41"]["peer_guest_cidr_list"] == "10.41.0.0/16,10.42.0.0/24"
+
+
 @pytest.mark.parametrize("kind", ["remoteaccessvpn", "site2sitevpn"])
 def test_merge_vpn_is_gone_when_removed(kind: str) -> None:
     """The original stores the removal of what it does not know, and then configures it."""

@@ -63,7 +63,9 @@ def user(n: int, _m: int, revoke: bool) -> Drop:
 
 
 def peer(n: int, _m: int, revoke: bool) -> Drop:
-    return drop("site2sitevpn", peer_gateway_ip=f"203.0.113.{n}", create=not revoke)
+    return drop(
+        "site2sitevpn", peer_gateway_ip=f"203.0.113.{n}", peer_guest_cidr_list=f"10.{40 + n}.0.0/16", create=not revoke
+    )
 
 
 MAKERS = [firewall, firewall6, forward, static_nat, address, alias, entry, tier, user, peer]

@@ -18,17 +18,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
 from tests.unit.model.bags import address, cmdline, egress, firewall, ingress, ips, nics
 
 Body = dict[str, Any]
-SITE: Body = {
-    "type": "site2sitevpn",
-    "create": True,
-    "peer_gateway_ip": "203.0.113.41",
-    "local_public_ip": "192.0.2.50",
-    "local_guest_cidr": "10.2.0.0/16",
-    "peer_guest_cidr_list": "10.41.0.0/16",
-    "esp_policy": "aes128-sha1",
-    "ike_policy": "aes128-sha1;modp1536",
-    "ipsec_psk": "secret",
-}
 REMOTE: Body = {
     "type": "remoteaccessvpn",
     "create": True,
@@ -59,7 +48,6 @@ def arguments(**given: str) -> Body:
 @pytest.mark.parametrize(
     ("drop", "named"),
     [
-        (SITE, "site2sitevpn (203.0.113.41)"),
         (REMOTE, "remoteaccessvpn (192.0.2.10)"),
         ({"type": "vpnuserlist", "vpn_users": [USER]}, "vpnuserlist (alice)"),
         ({"type": "bgppeers", "peers": [PEER]}, "bgppeers (1-7)"),
@@ -84,7 +72,7 @@ def test_what_is_asked_for_in_vain_is_told(drop: Body, named: str) -> None:
 
 def test_the_same_drop_again_is_told_again() -> None:
     """It changes no databag and is asked for all the same."""
-    assert warnings(SITE, SITE) == warnings(SITE)
+    assert warnings(REMOTE, REMOTE) == warnings(REMOTE)
 
 
 def test_a_tier_with_ipv6_is_told() -> None:
@@ -98,9 +86,8 @@ def test_a_tier_with_ipv6_is_told() -> None:
 @pytest.mark.parametrize(
     "drops",
     [
-        (SITE, {**SITE, "create": False}),
-        ({**SITE, "create": False},),
         (REMOTE, {**REMOTE, "create": False}),
+        ({**REMOTE, "create": False},),
         ({"type": "vpnuserlist", "vpn_users": [USER]}, {"type": "vpnuserlist", "vpn_users": [{**USER, "add": False}]}),
         ({"type": "bgppeers", "peers": [PEER]}, {"type": "bgppeers", "peers": []}),
         ({"type": "bgppeers", "peers": []},),

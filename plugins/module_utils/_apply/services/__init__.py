@@ -18,6 +18,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.s
     metadata,
     redundancy,
     system,
+    vpn,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
@@ -28,6 +29,7 @@ SERVICES: dict[str, Service] = {
     "dhcp_dns": dhcp_dns.SERVICE,
     "metadata": metadata.SERVICE,
     "load_balancer": load_balancer.SERVICE,
+    "vpn": vpn.SERVICE,
     "redundancy": redundancy.SERVICE,
 }
 """The services in the order they are applied."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import generation
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import generation, vpn
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.connections import Connections
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.observe import observe
@@ -65,7 +65,8 @@ def plan(host: Host, router: Router, committed: Router) -> list[Step]:
 
 def _wanted(host: Host, router: Router) -> tuple[Ruleset, Wanted, Wanted]:
     """Return the rulesets as they are loaded, and as they are saved: what the boot unit loads is sealed and durable."""
-    rules, wanted = tables.wanted(router, host.render, FTP_HELPER.exists())
+    protected = vpn.options().protected_devices if router.vpn.tunnels else ()
+    rules, wanted = tables.wanted(router, host.render, FTP_HELPER.exists(), protected)
     files = (
         replace(file, content=tables.seal(file.content), durable=True) if file.path == BOOT else file
         for file in wanted.files

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.stored import keyed
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import Workspace
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import (
+    Workspace,
+    records,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.vpn import (
     REMOTE_ACCESS,
     SITE_TO_SITE,
@@ -30,8 +34,22 @@ def merge_remote_access(workspace: Workspace, body: dict[str, Any], _file: str) 
 
 
 def merge_site_to_site(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
-    """Store or remove the connection to a peer; removing an unknown one does nothing."""
-    _create_or_remove(workspace, "site2sitevpn", body["peer_gateway_ip"], body)
+    """Store or remove the connection to a peer; removing an unknown one does nothing.
+
+    The server saves a changed gateway address first, so its removal names the new peer and the old one stays. Remote
+    networks of two peers never overlap there: an entry with a network of the new one's is the old address of it.
+    """
+    peer = body["peer_gateway_ip"]
+    for other, record in records(workspace.read("site2sitevpn")) if body["create"] else ():
+        if other != peer and _overlap(record["peer_guest_cidr_list"], body["peer_guest_cidr_list"]):
+            workspace.remove("site2sitevpn", other)
+    _create_or_remove(workspace, "site2sitevpn", peer, body)
+
+
+def _overlap(some: str, others: str) -> bool:
+    """Tell whether two comma lists of networks, which are valid, have an address in common."""
+    first, second = ([ip_network(cidr, strict=False) for cidr in given.split(",")] for given in (some, others))
+    return any(one.version == other.version and one.overlaps(other) for one in first for other in second)
 
 
 def _create_or_remove(workspace: Workspace, bag: str, key: str, body: dict[str, Any]) -> None:

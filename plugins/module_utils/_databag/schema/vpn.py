@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds as k
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import (
     Field,
+    Kind,
     MismatchError,
     list_of,
     may,
@@ -18,13 +19,24 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     shaped,
 )
 
+
+def loose_list(kind: Kind) -> Kind:
+    """Make the kind of a comma list as users of the API write it: blanks and empty places say nothing."""
+    strict = k.comma_list(kind)
+
+    @shaped(lambda: {"type": "string", "pattern": "^[ ,]*[^ ,]", "description": "joined by commas; blanks are skipped"})
+    def check(value: Any) -> str:
+        words = value.split(",") if isinstance(value, str) else ()
+        found = ",".join(word.strip() for word in words if word.strip())
+        return str(strict(found or value))
+
+    return check
+
+
 # strongSwan's proposal keywords, joined by hyphens; CloudStack puts the group behind a semicolon.
-POLICY = k.comma_list(k.matching(r"[a-z0-9]+(-[a-z0-9]+)*(;[a-z0-9]+)?", "a policy such as aes128-sha1;modp1536"))
-
-
-LIFETIME = k.integer(0, 2**31 - 1)
-
-
+POLICY = loose_list(k.matching(r"[a-z0-9]+(-[a-z0-9]+)*(;[a-z0-9]+)?", "a policy such as aes128-sha1;modp1536"))
+# A lifetime of nothing would be one without end to the daemon.
+LIFETIME = k.integer(1, 2**31 - 1)
 # A user stands as a word of its own in chap-secrets: no blank, no quote, no comment sign.
 USER = k.matching(r"[A-Za-z0-9@._+-]{1,128}", "a user name of letters, digits and @._+-")
 
@@ -82,13 +94,13 @@ SITE_TO_SITE = record(
         "create": need(k.boolean),
         "peer_gateway_ip": need(k.host),
         "local_public_ip": may(k.ipv4),
-        "local_guest_cidr": may(k.comma_list(k.cidr)),
+        "local_guest_cidr": may(loose_list(k.cidr)),
         "local_public_gateway": may(k.ipv4),
-        "peer_guest_cidr_list": may(k.comma_list(k.cidr)),
+        "peer_guest_cidr_list": may(loose_list(k.cidr)),
         "esp_policy": may(POLICY),
         "ike_policy": may(POLICY),
         "ipsec_psk": Field(k.some_text, optional=True, secret=True),
-        "ike_version": may(k.one_of("ike", "ikev1", "ikev2")),
+        "ike_version": may(k.word_of("ike", "ikev1", "ikev2")),
         "ike_lifetime": may(LIFETIME),
         "esp_lifetime": may(LIFETIME),
         "dpd": may(k.boolean),

@@ -84,6 +84,8 @@ class Change:
             return True
         if not self._before.admits(flow):
             return False
+        if self._before.is_tunneled(flow) and not self._after.is_tunneled(flow):
+            return True
         if _served(flow) in self._closed or _strayed(flow, self._before, self._after):
             return True
         return not self._after.admits(flow)
@@ -105,6 +107,12 @@ def reach(router: Router) -> set[tuple[IPv4Network, str]]:
     inner = {d.name for d in router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY)}
     found = {(n, d.name) for d in router.by_role(Role.GUEST, Role.PRIVATE_GATEWAY) for n in d.networks}
     return found | {(route.network, route.device) for route in router.routes if route.device in inner}
+
+
+def tunneled(router: Router) -> frozenset[tuple[IPv4Network, IPv4Network]]:
+    """Return the pairs of local and remote networks that tunnels connect."""
+    sides = ((tunnel.local_networks, tunnel.remote_networks) for tunnel in router.vpn.tunnels)
+    return frozenset((local, remote) for here, there in sides for local in here for remote in there)
 
 
 def _strayed(flow: Flow, before: Judge, after: Judge) -> bool:
@@ -131,6 +139,7 @@ class Judge:
         self.reach = [(network, inner[name]) for network, name in narrow_first]
         self.gateways = {d.table: d for d in router.by_role(Role.PRIVATE_GATEWAY)}
         self.acls = dict.fromkeys(inner, NO_ACL) | router.acls if router.settings.kind is Kind.VPC else {}
+        self.tunneled = tunneled(router)
         self.static = {nat.public_ip: nat.internal_ip for nat in router.static_nats}
         self.static_sources: dict[IPv4Address, set[IPv4Address]] = {}
         for nat in router.static_nats:
@@ -142,6 +151,8 @@ class Judge:
     def admits(self, flow: Flow) -> bool:
         """Tell whether the router lets the flow pass, translated as it is."""
         source = self._origin(flow)
+        if self.is_tunneled(flow):
+            return self._goes_through(flow, source)
         if flow.destination in self.public:
             return self._enters(flow, source) and self._reaches(flow, source)
         if flow.destination in self.own or flow.source in self.own:
@@ -152,6 +163,19 @@ class Judge:
         if target is not None:
             return self._passes(flow, source, target)
         return self._leaves(flow, source)
+
+    def is_tunneled(self, flow: Flow) -> bool:
+        """Tell whether a tunnel connects both ends of a flow."""
+        ends = (flow.source, flow.reply_source)
+        return any((ends[0] in a and ends[1] in b) or (ends[0] in b and ends[1] in a) for a, b in self.tunneled)
+
+    def _goes_through(self, flow: Flow, source: Device | None) -> bool:
+        """Judge what a tunnel carries: never translated, and by the lists of the side that is ours."""
+        if flow.reply_destination != flow.source or flow.reply_source != flow.destination:
+            return False
+        if source is not None and source.name not in self.acls and not _verdict(self.router.egress, flow):
+            return False
+        return self._passes(flow, source, self.device(flow.reply_source))
 
     def ends(self, flow: Flow) -> tuple[str | None, str | None]:
         """Return the names of the devices behind which both ends of a flow are; None is the outside."""

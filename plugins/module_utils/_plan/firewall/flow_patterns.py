@@ -27,6 +27,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     closed,
     gone,
     reach,
+    tunneled,
 )
 
 NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
@@ -64,6 +65,9 @@ def patterns(olds: Iterable[Router], new: Router) -> tuple[Pattern, ...]:
 
 def _patterns(old: Router, new: Router) -> Iterator[Pattern]:
     if not reach(old) <= reach(new) or (new.settings.per_ip_firewall and not old.settings.per_ip_firewall):
+        yield ANY
+        return
+    if tunneled(old) != tunneled(new):
         yield ANY
         return
     for ip in gone(old, new):

@@ -23,6 +23,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     closed,
     reach,
     span,
+    tunneled,
 )
 
 Entry = tuple[int, int, int, int, int, int, int, int, int, int]
@@ -97,6 +98,7 @@ def _networks(router: Router) -> Iterator[tuple[int, int]]:
         yield from (span(str(network)) for network in device.networks)
         yield from ((int(address.ip), int(address.ip)) for address in device.addresses)
     yield from (span(str(network)) for network, _device in reach(router))
+    yield from (span(str(network)) for pair in tunneled(router) for network in pair)
     pairs = [(nat.public_ip, nat.internal_ip) for nat in router.static_nats]
     pairs += [(forward.public_ip, forward.internal_ip) for forward in router.forwards]
     yield from ((int(ip), int(ip)) for pair in pairs for ip in pair)

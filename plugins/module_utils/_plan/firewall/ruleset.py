@@ -9,7 +9,7 @@ data only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
@@ -20,7 +20,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import nat, pair_filter, sources
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import (
+    nat,
+    pair_filter,
+    sources,
+    vpn_filter,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import (
     Chain,
     NamedSet,
@@ -51,22 +56,25 @@ class Ruleset:
     counters: tuple[str, ...]
     usage_rules: dict[str, tuple[str, ...]]
     added: dict[str, tuple[str, ...]]
+    vpn: vpn_filter.TunnelRules
     ftp: bool = True
     clamp: bool = False
 
 
-def ruleset(router: Router, ftp: bool = True) -> Ruleset:
+def ruleset(router: Router, ftp: bool = True, protected: tuple[str, ...] = ()) -> Ruleset:
     """Return the ruleset. Pure: equal routers have equal rulesets, whatever their history (B1, B2).
 
     `ftp` says whether the kernel has a helper for FTP: one that it does not know is refused with all the rest.
+    `protected` are devices by which packets of tunnels come and go, where the kernel does not encrypt.
     """
     pool = SetPool()
     public = frozenset(a.ip for device in router.by_role(Role.PUBLIC) for a in device.addresses)
     addresses, address_chains = _public_addresses(router, public, pool)
-    matrix, policy_chains = _matrix(router, pool)
+    matrix, policy_chains = _matrix(_with_protected(router, protected), pool)
+    tunnels = vpn_filter.rules(router, pool)
     translation = nat.destinations(router, public, pool)
     counters, usage_rules = _usage(router)
-    source_sets, source_chains = sources.planned(router)
+    source_sets, source_chains = sources.planned(router, protected)
     added_chains = (chain for share in SHARES.values() for chain in share.chains(router))
     return Ruleset(
         sets=(
@@ -86,6 +94,7 @@ def ruleset(router: Router, ftp: bool = True) -> Ruleset:
         added={place: _lines(router, place) for place in PLACES},
         counters=counters,
         usage_rules=usage_rules,
+        vpn=tunnels,
         ftp=ftp and router.settings.kind.routes,
         clamp=_mtus_differ(router),
     )
@@ -94,6 +103,14 @@ def ruleset(router: Router, ftp: bool = True) -> Ruleset:
 def _lines(router: Router, place: str) -> tuple[str, ...]:
     """Return what the services add in one place, in their order."""
     return tuple(line for share in SHARES.values() for line in getattr(share, place)(router))
+
+
+def _with_protected(router: Router, protected: tuple[str, ...]) -> Router:
+    """Return the router with devices of tunnels beside the public NIC, for the matrix of who may send to whom."""
+    holders = {tunnel.device for tunnel in router.vpn.tunnels}
+    model = next((device for device in router.devices if device.name in holders), None)
+    more = (replace(model, name=name) for name in protected) if model else ()
+    return replace(router, devices=(*router.devices, *more))
 
 
 def _mtus_differ(router: Router) -> bool:
@@ -217,8 +234,9 @@ def _usage(router: Router) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]
     One pair of counters is of what passed between the NIC and the guests, in both families. The other is of the TCP
     that ends on the router, which is that of the load balancer: haproxy opens connections of its own towards the VMs.
     """
-    counters: list[str] = []
-    rules: dict[str, list[str]] = {"forward": [], "input": [], "output": []}
+    tunnels, counted = vpn_filter.usage(router)
+    counters = [*tunnels]
+    rules = {hook: [*counted.get(hook, ())] for hook in ("forward", "input", "output")}
     guests = ", ".join(device.name for device in router.by_role(Role.GUEST))
     for nic in (d.name for d in router.by_role(Role.PUBLIC) if guests and router.settings.kind.routes):
         counters += [f"{nic}_sent", f"{nic}_received", f"{nic}_own_sent", f"{nic}_own_received"]

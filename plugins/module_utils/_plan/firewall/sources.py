@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import vpn_filter
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import (
     Chain,
     NamedSet,
@@ -45,11 +46,14 @@ class _Open:
     connected: frozenset[str]
 
 
-def planned(router: Router) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
-    """Return the map from a source to its chain and the NICs that lead to the world; and the chains."""
+def planned(router: Router, protected: tuple[str, ...] = ()) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
+    """Return the map from a source to its chain and the NICs that lead to the world; and the chains.
+
+    `protected` are devices by which decrypted packets come in, where the kernel does not decrypt.
+    """
     elements = _reserved(router)
     chains: dict[str, Chain] = {}
-    for first, end, nics in _pieces(_claims(router)):
+    for first, end, nics in _pieces(_claims(router, protected)):
         chain = _chain(nics)
         chains[chain.name] = chain
         elements[_range(first, end)] = f"goto {chain.name}"
@@ -91,12 +95,12 @@ def _range(first: int, end: int) -> str:
 
 def _chain(nics: frozenset[str]) -> Chain:
     names = sorted(nics)
-    name = f"source_{names[0]}" if len(names) == 1 else named_after("source", names)
+    name = f"source_{names[0]}" if len(names) == 1 and names[0].isalnum() else named_after("source", names)
     return Chain(name, (*(f"iifname {nic} accept" for nic in names), "iifname lo accept", "drop"))
 
 
-def _claims(router: Router) -> dict[IPv4Network, _Claim]:
-    """Return who owns which network: the connected ones, and those that routes say lie behind a NIC.
+def _claims(router: Router, protected: tuple[str, ...] = ()) -> dict[IPv4Network, _Claim]:
+    """Return who owns which network: the connected ones, those that routes say lie behind a NIC, or VPNs do.
 
     Public networks are parts of the internet: a neighbour on one of them may be heard by another public NIC.
     What services say lies behind them belongs here too.
@@ -111,6 +115,10 @@ def _claims(router: Router) -> dict[IPv4Network, _Claim]:
         known = found.get(network)
         if not _is_reserved(network):
             found[network] = _Claim(nics | known.nics, known.connected) if known else _Claim(nics, is_connected)
+    for tunnel in router.vpn.tunnels:
+        for network in tunnel.remote_networks:
+            if network.prefixlen >= BROAD and network not in found and not _is_reserved(network):
+                found[network] = _Claim(vpn_filter.ways(tunnel, protected), connected=False)
     return found
 
 

@@ -58,12 +58,14 @@ def listed_digest(listing: str) -> str:
     return digest(table_text.canonical(listing))
 
 
-def wanted(router: Router, render: Callable[..., str], ftp: bool = True) -> tuple[Ruleset, Wanted]:
+def wanted(
+    router: Router, render: Callable[..., str], ftp: bool = True, protected: tuple[str, ...] = ()
+) -> tuple[Ruleset, Wanted]:
     """Return the ruleset and its saved texts, in the order of TABLES; the boot unit loads the first.
 
-    `ftp` says whether the kernel has a helper for FTP.
+    `ftp` says whether the kernel has a helper for FTP, `protected` by which devices packets of tunnels come.
     """
-    rules = ruleset(router, ftp)
+    rules = ruleset(router, ftp, protected)
     files = [
         File(
             f"{DIRECTORY}/{template}",

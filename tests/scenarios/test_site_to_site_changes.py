@@ -1,0 +1,232 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Tunnels beside all else that a VPC has, and what becomes of them when it changes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.lab.probes import ask, ask_all, tcp
+from tests.scenarios import tunnels
+from tests.scenarios.states import change, record, repaired
+from tests.scenarios.tunnels import ALICE, APP1, BOB, SOON, WEB1, WEB2, Site, both_ways, connected, spis, wait
+from tests.scenarios.vpcs import ALL, NONE, WEB, forward, forwards, network_acl, rule, static_nat
+
+
+@pytest.mark.parametrize("first", ["tunnel", "translation"])
+def test_vpn_15_translations_do_not_reach_into_a_tunnel(site: Site, first: str) -> None:
+    """A VM with static NAT, and one behind a forward, speak with their own addresses, whichever drop came first."""
+    nat = [static_nat("192.0.2.92", "web2"), forwards(forward(tunnels.HERE, "7777:7777", "app1"))]
+    if first == "translation":
+        change(site.router, *nat)
+    site.open()
+    if first == "tunnel":
+        change(site.router, *nat)
+    try:
+        results = ask_all([(site.vpc.hosts[name], tcp("10.41.0.5", 22)) for name in ("web1", "web2", "app1")])
+        assert [result.seen_from for result in results] == [WEB1, WEB2, APP1]
+    finally:
+        revoked = [static_nat("192.0.2.92", "web2", revoke=True)]
+        revoked.append(forwards(forward(tunnels.HERE, "7777:7777", "app1", revoke=True)))
+        change(site.router, *revoked)
+
+
+def test_vpn_16_acls_decide(site: Site) -> None:
+    site.open()
+    from_branch, to_branch = rule("all", "10.41.0.0/24"), rule("all", "10.41.0.0/24", allowed=False)
+    branch, web = site.alice.branch, site.vpc.hosts["web1"]
+    for ingress, egress, comes_in, goes_out in (
+        ([from_branch, NONE], [ALL], True, True),
+        ([NONE], [ALL], False, True),
+        ([ALL], [to_branch, ALL], True, False),
+        ([], [], False, False),
+    ):
+        site.vpc.acl(WEB, ingress, egress)
+        site.router.exec("conntrack", "-F")
+        found = ask_all([(branch, tcp(WEB1, 22, timeout=0.5)), (web, tcp("10.41.0.5", 22, timeout=0.5))])
+        assert [bool(result) for result in found] == [comes_in, goes_out], (ingress, egress)
+        assert bool(ask(branch, tcp(APP1, 22))), "another tier is not touched"
+
+
+def test_vpn_17_other_drops_touch_no_tunnel(site: Site) -> None:
+    """SAs and daemons stay, and no call goes to charon (H3)."""
+    site.open()
+    site.send(site.bob, create=True, passive=True)
+    before, pid = spis(site.router), site.router.exec("pidof", "charon-systemd").stdout
+    for number in range(10):
+        added = forward(tunnels.HERE, f"{7000 + number}:{7000 + number}", "web2")
+        drop = f"forwarding_rules.json.00000000-0000-4000-9100-{number:012d}"
+        site.router.drop(drop, forwards(added))
+        assert "vpn" not in record(site.router, drop)["changed"]
+        assert "vpn.apply" not in record(site.router, drop)["phases"]
+    change(site.router, forwards(*(forward(tunnels.HERE, f"{p}:{p}", "web2", revoke=True) for p in range(7000, 7010))))
+    assert (spis(site.router), site.router.exec("pidof", "charon-systemd").stdout) == (before, pid)
+
+
+def test_vpn_18_vpn_19_a_second_peer_comes_changes_and_goes(site: Site) -> None:
+    site.open()
+    before = spis(site.router)
+    site.open(site.bob, split_connections=False)
+    assert spis(site.router) == before
+    site.bob.configure(psk='"other"')
+    site.send(site.bob, ipsec_psk="other")
+    wait(lambda: connected(site.router, BOB), SOON, "connected with the new key")
+    assert spis(site.router) == before
+    site.send(site.bob, create=False)
+    assert "s2s-203_0_113_42" not in site.router.exec("swanctl", "--list-sas").stdout
+    assert "s2s-203_0_113_42" not in site.router.exec("swanctl", "--list-conns").stdout
+    assert not site.router.exists("/etc/swanctl/conf.d/cloudstack-s2s-203_0_113_42.conf")
+    assert BOB not in site.router.exec("nft", "list", "ruleset").stdout
+    wait(lambda: site.bob.sas() == "", 2, "the peer was told")
+    assert spis(site.router) == before
+    both_ways(site)
+
+
+def test_vpn_20_changed_networks_and_policies(site: Site) -> None:
+    """A changed list replaces the selectors; no stale child is left."""
+    site.bob.configure()
+    site.send(site.bob, peer_guest_cidr_list="10.42.0.0/24,10.43.0.0/24")
+    wait(lambda: connected(site.router, BOB), SOON, "connected")
+    before = spis(site.router, "s2s-203_0_113_42")
+    site.send(site.bob, esp_policy="aes256-sha256;modp2048", peer_guest_cidr_list="10.43.0.0/24,10.44.0.0/24")
+    wait(lambda: connected(site.router, BOB), SOON, "connected")
+    listed = site.router.exec("swanctl", "--list-sas").stdout
+    assert set(spis(site.router, "s2s-203_0_113_42")).isdisjoint(before)
+    assert "10.44.0.0/24" in listed
+    assert "10.42.0.0/24" not in listed
+    results = ask_all([(site.vpc.hosts["web1"], tcp(f"10.{n}.0.5", 22, timeout=0.5)) for n in (42, 43, 44)])
+    assert [bool(result) for result in results] == [False, True, True]
+
+
+def test_vpn_21_a_gateway_that_moved_leaves_nothing(site: Site) -> None:
+    """As the server sends it: both drops name the new address."""
+    site.open()
+    site.alice.machine.exec("ip", "address", "add", "203.0.113.43/24", "dev", "eth0")
+    moved = tunnels.Peer(site.alice.machine, site.alice.branch, "203.0.113.43", site.alice.numbers)
+    try:
+        moved.configure()
+        site.send(moved, create=False)
+        site.send(moved)
+        wait(lambda: connected(site.router, moved.address), SOON, "connected")
+        assert "s2s-203_0_113_41" not in site.router.exec("swanctl", "--list-conns").stdout
+        assert ALICE not in site.router.exec("nft", "list", "ruleset").stdout
+        both_ways(site)
+    finally:
+        site.send(moved, create=False)
+        site.alice.machine.exec("ip", "address", "del", "203.0.113.43/24", "dev", "eth0")
+
+
+def test_vpn_22_a_peer_with_a_name(site: Site) -> None:
+    """Its name is its identity; it is resolved by who keeps tunnels, and everything else does not wait for it."""
+    name = "vpn.example.com"
+    named = tunnels.Peer(site.alice.machine, site.alice.branch, name, site.alice.numbers)
+    resolver = site.router.read("/etc/hosts")
+    try:
+        site.send(named)
+        assert not connected(site.router, name)
+        listed = lambda: site.router.exec("nft", "list", "set", "inet", "cloudstack", "vpn_named_peers").stdout  # noqa: E731
+        assert ALICE not in listed()
+        site.alice.configure(name=name)
+        site.router.put("/etc/hosts", f"{resolver}{ALICE} {name}\n")
+        wait(lambda: connected(site.router, name), 30, "connected")
+        assert ALICE in listed()
+        both_ways(site)
+    finally:
+        site.router.put("/etc/hosts", resolver)
+        site.send(named, create=False)
+
+
+def test_vpn_23_a_reboot_without_management_server(site: Site) -> None:
+    site.open()
+    site.router.reboot()
+    assert wait(lambda: connected(site.router, ALICE), 30, "connected after the boot") < 30
+    both_ways(site)
+
+
+def test_vpn_26_what_the_management_server_reads(site: Site) -> None:
+    site.open()
+    up, down = (tunnels.STATE[state] for state in (True, False))
+    asked = f"{BOB} {ALICE} vpn.example.com 203.0.113.77"
+    answer = site.router.command(f"checkbatchs2svpn.sh {asked}")
+    assert answer.stdout == f"{BOB}:{down}{ALICE}:{up}vpn.example.com:{down}203.0.113.77:{down}"
+    assert answer.seconds < 1
+    assert site.router.command("checkbatchs2svpn.sh").stdout == ""
+    one = site.router.command(f"checks2svpn.sh {ALICE}")
+    assert one.stdout == "IPsec SA found;Site-to-site VPN have connected\n"
+    other = site.router.command(f"checks2svpn.sh {BOB}", check=False)
+    assert (other.returncode, other.stdout) == (11, "IPsec SA not found;Site-to-site VPN have not connected\n")
+    none = site.router.command("checks2svpn.sh", check=False)
+    assert (none.returncode, none.stdout) == (1, "Fail to find VPN peer address!\n")
+    site.remove()
+    assert site.router.command(f"checkbatchs2svpn.sh {ALICE}").stdout == f"{ALICE}:{down}"
+
+
+def test_vpn_27_traffic_is_counted_once(site: Site) -> None:
+    site.open()
+    both_ways(site)
+    listed = site.router.exec("nft", "list", "counters", "table", "inet", "cloudstack_usage").stdout
+    counted = {name: int(size) for name, size in re.findall(r"counter (\w+) \{\n\s*packets \d+ bytes (\d+)", listed)}
+    assert counted["vpn_to_peers"] > 100
+    assert counted["vpn_from_peers"] > 100
+    assert "vpn" not in site.router.command("vpc_netusage.sh -g").stdout
+    assert site.router.command("vpc_netusage.sh -n").stdout == ""
+
+
+def test_vpn_35_no_secret_is_shown(site: Site) -> None:
+    canary = "c4nary-pre-shared"
+    site.alice.configure(psk=f'"{canary}"')
+    answer = site.router.drop("site_2_site_vpn.json.canary", tunnels.drop(site.alice, ipsec_psk=canary))
+    wait(lambda: connected(site.router, ALICE), SOON, "connected")
+    assert canary not in answer.stdout + answer.stderr
+    encoded = "YzRuYXJ5LXByZS1zaGFyZWQ"
+    seen = site.router.shell(
+        f"journalctl --no-pager | grep -c -e {canary} -e {encoded};"
+        f" find /etc /run /var /tmp -xdev -type f -perm /044 -exec grep -l -e {canary} -e {encoded} {{}} +;"
+        " ps axww -o args",
+        check=False,
+    ).stdout
+    first, _newline, rest = seen.partition("\n")
+    assert first == "0"
+    listed = [line for line in rest.splitlines() if canary in line or line.startswith("/")]
+    assert not [line for line in listed if "grep" not in line and line.startswith(("/etc", "/run", "/var", "/tmp"))]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"peer_guest_cidr_list": "10.41.0.0/33"},
+        {"ike_policy": "aes999-sha1;modp2048"},
+        {"ike_lifetime": 0},
+        {"esp_lifetime": "an hour"},
+    ],
+    ids=str,
+)
+def test_vpn_36_what_is_malformed_is_refused_and_touches_nothing(site: Site, fields: dict[str, Any]) -> None:
+    """The last word on proposals is charon's: what it refuses is put back."""
+    site.open()
+    before = spis(site.router)
+    wrong = tunnels.drop(site.bob, **fields)
+    answer = site.router.drop("site_2_site_vpn.json.malformed", wrong, check=False)
+    assert answer.returncode
+    assert spis(site.router) == before
+    assert connected(site.router, ALICE)
+    assert "s2s-203_0_113_42" not in site.router.exec("swanctl", "--list-conns").stdout
+    assert repaired(site.router) == []
+
+
+def test_vpn_37_files_of_a_router_of_before_go(site: Site) -> None:
+    old = ("/etc/ipsec.d/ipsec.vpn-203.0.113.41.conf", "/etc/ipsec.d/ipsec.vpn-203.0.113.41.secrets")
+    for path in old:
+        site.router.put(path, "of the original")
+    site.send(site.alice)
+    assert not [path for path in old if site.router.exists(path)]
+    assert repaired(site.router) == []
+
+
+def test_network_acl_of_a_tier_without_one_lets_nobody_in(site: Site) -> None:
+    change(site.router, network_acl(WEB, [], []))
+    site.open()
+    assert not ask(site.alice.branch, tcp(WEB1, 22, timeout=0.5))
