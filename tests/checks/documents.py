@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path, PurePosixPath
 
 from tests.checks.tree import PACKAGE, ROOT, Problem, files, find_collection
@@ -19,6 +19,8 @@ CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL
 MAKE = re.compile(r"(?:^|[\s;&$#])make((?: +[a-z][a-z-]*)+)", re.MULTILINE)
 COMMAND = re.compile(r"/opt/cloud/bin/([\w.-]*\w)")
 ROW = re.compile(r"^\| *(?!-)(.*?) *\| *(.*?) *\|$", re.MULTILINE)
+UNIT = re.compile(r"[\w@.-]+\.(?:service|socket|path|timer)")
+UNIT_ROW = re.compile(r"^\| `([^`]+)` \|[^|]*\|([^|]*)\| (\w+) \|[^|]*\|$", re.MULTILINE)
 NOT_BUILT = "## What is not built yet\n"
 TARGET = re.compile(r"^([a-z][a-z -]*?)\s*:(?!=)", re.MULTILINE)
 
@@ -107,6 +109,31 @@ def check_unbuilt(
         yield Problem(path, line, f"{name} is in bin/, and in the list of commands that are not")
 
 
+def units(paths: Iterable[str]) -> dict[str, str]:
+    """Return the units that the roles install or add to, each with its role."""
+    found = {}
+    for path in map(PurePosixPath, paths):
+        if len(path.parts) > 4 and path.parts[0] == "roles" and "systemd" in path.parts:
+            name = path.parent.name.removesuffix(".d") if path.parent.name.endswith(".d") else path.name
+            if UNIT.fullmatch(name):
+                found[name] = path.parts[1]
+    return found
+
+
+def check_units(path: str, text: str, known: Mapping[str, str], there: Set[str]) -> Iterator[Problem]:
+    """Compare the table of units with those of the roles; what it names of this repository has to be there."""
+    rows = {row[1]: row for row in UNIT_ROW.finditer(text)}
+    for name in sorted(known.keys() - rows.keys()):
+        yield Problem(path, 0, f"{name} of the role {known[name]} has no row")
+    for name, row in sorted(rows.items()):
+        line = line_of(text, row.start())
+        if known.get(name) != row[3]:
+            yield Problem(path, line, f"{name}: no unit of the role {row[3]}")
+        for file in re.findall("`([^`]+)`", row[2]):
+            if not any(one == file or one.startswith(f"{file}/") for one in there):
+                yield Problem(path, line, f"{name}: {file} is not there")
+
+
 def problems() -> list[Problem]:
     """Check all documents."""
     targets = make_targets((ROOT / "Makefile").read_text(encoding="utf-8"))
@@ -118,6 +145,8 @@ def problems() -> list[Problem]:
         found += check_claims(path, text, targets, commands)
         if path == "README.md":
             found += check_unbuilt(path, text, *unbuilt(), commands)
+        if path == "docs/router.md":
+            found += check_units(path, text, units(files()), set(files()))
     if "README.md" not in documents():
         found.append(Problem("README.md", 0, "missing"))
     return found

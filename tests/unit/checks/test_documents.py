@@ -13,8 +13,10 @@ from tests.checks.documents import (
     check_claims,
     check_links,
     check_unbuilt,
+    check_units,
     make_targets,
     unbuilt,
+    units,
 )
 
 
@@ -118,3 +120,30 @@ def test_readme_shows_an_error_as_it_is_printed() -> None:
     with pytest.raises(DropError) as refused:
         parse_drop("forwarding_rules.json.5f2e", drop)
     assert str(refused.value).replace(".5f2e", ".5f2e…", 1) in README
+
+
+UNITS = {"one.service": "system", "two@.service": "dhcp_dns"}
+TWO = "| `two@.service` | x | `templates/two` | dhcp_dns | |\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("| `one.service` | x | `bin/one` | system | `a.log` |\n" + TWO, []),
+        (TWO, ["one.service of the role system has no row"]),
+        ("| `one.service` | x | | redundancy | |\n" + TWO, ["one.service: no unit of the role redundancy"]),
+        ("| `one.service` | x | `bin/gone` | system | |\n" + TWO, ["one.service: bin/gone is not there"]),
+    ],
+)
+def test_the_table_of_units_is_that_of_the_roles(rows: str, said: list[str]) -> None:
+    found = check_units("docs/router.md", rows, UNITS, {"bin/one", "templates/two/two.conf.j2"})
+    assert [problem.text for problem in found] == said
+
+
+def test_units_are_those_that_roles_install_or_add_to() -> None:
+    paths = (
+        "roles/system/files/systemd/one.service",
+        "roles/x/files/etc/systemd/system/haproxy.service.d/60-cloudstack.conf",
+        "roles/system/files/etc/systemd/journald.conf.d/60-cloudstack.conf",
+    )
+    assert units(paths) == {"one.service": "system", "haproxy.service": "x"}
