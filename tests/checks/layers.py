@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Check that no import runs from a lower layer to a higher one, and that no module leads back to itself.
 
-Imports inside of functions count, too: they are there to save time, not to close a circle.
+Imports inside of functions count, too: they are there to save time, not to close a circle. What is imported for
+annotations alone may come from beside, but not from above.
 """
 
 from __future__ import annotations
@@ -33,16 +34,26 @@ def layer_of(module: str) -> str:
     return next((part for part in parts[1:3] if part in LAYERS), "")
 
 
-def graph(texts: Mapping[str, str]) -> Graph:
-    """Return who imports whom, of the files given by path."""
+def graph(texts: Mapping[str, str], *, types: bool = True) -> Graph:
+    """Return who imports whom, of the files given by path; without `types`, what is imported for annotations only."""
     known = {module_of(path) for path in texts}
     found: Graph = {}
     for path, text in texts.items():
         edges = found.setdefault(module_of(path), {})
-        for line, target in _targets(ast.parse(text, filename=path), known):
+        tree = ast.parse(text, filename=path)
+        for line, target in _targets(tree if types else Running().visit(tree), known):
             if target != module_of(path):
                 edges.setdefault(target, line)
     return found
+
+
+class Running(ast.NodeTransformer):
+    """Take out of a tree what a type checker alone reads."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        """Drop `if TYPE_CHECKING:`."""
+        test = node.test
+        return None if isinstance(test, ast.Name) and test.id == "TYPE_CHECKING" else self.generic_visit(node)
 
 
 def _targets(tree: ast.Module, known: Set[str]) -> Iterator[tuple[int, str]]:
@@ -96,8 +107,8 @@ def _way_back(found: Graph, start: str) -> list[str]:
 
 def check(texts: Mapping[str, str]) -> list[Problem]:
     """Check files, given by path."""
-    found, paths = graph(texts), {module_of(path): path for path in texts}
-    return [*check_layers(found, paths), *check_circles(found, paths)]
+    paths = {module_of(path): path for path in texts}
+    return [*check_layers(graph(texts), paths), *check_circles(graph(texts, types=False), paths)]
 
 
 def sources(paths: Iterable[str]) -> dict[str, str]:

@@ -7,10 +7,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
-from ipaddress import IPv4Address
-from typing import Any
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import values
+
+if TYPE_CHECKING:
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Device
 
 SHORTEST, LONGEST = 0.01, 40.95
 """VRRP version 3 carries the interval in 12 bits of hundredths of a second (RFC 5798, section 5.2.7)."""
@@ -18,6 +22,33 @@ RELAYED = "pair0"
 """The link of a VPC's pair; vr-pair-relay carries it over the tiers, so that no tier that comes or goes can move it."""
 SPOKEN_FOR = IPv4Address("240.0.0.0")
 """What a VPC's pair advertises: always the same, in the range that nobody uses (RFC 1112, section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualAddress:
+    """A gateway address that the primary of a pair has on a guest device."""
+
+    device: Device
+    interface: IPv4Interface
+
+
+@dataclass(frozen=True, slots=True)
+class PairLink:
+    """Where the routers of a pair talk: `own` is the address of this one, `shared` that which the primary advertises.
+
+    `wires` are the guest devices with a gateway address, that of the lowest network first. A link that has the name of
+    none of them is relayed over them.
+    """
+
+    name: str
+    own: IPv4Address
+    shared: IPv4Address
+    wires: tuple[Device, ...]
+
+    @property
+    def relayed(self) -> bool:
+        """Tell whether the link is no NIC."""
+        return all(device.name != self.name for device in self.wires)
 
 
 def advert_interval(config: Mapping[str, Any]) -> float:

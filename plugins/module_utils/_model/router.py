@@ -14,6 +14,10 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import redundancy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import LoadBalancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.metadata import Items
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.redundancy import (
+    PairLink,
+    VirtualAddress,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.vpn import Vpn
 
 TABLE_BASE = 100
@@ -55,33 +59,6 @@ class VrrpState(Enum):
     BACKUP = "BACKUP"
     FAULT = "FAULT"
     UNKNOWN = "UNKNOWN"
-
-
-@dataclass(frozen=True, slots=True)
-class VirtualAddress:
-    """A gateway address that the primary of a pair has on a guest device."""
-
-    device: Device
-    interface: IPv4Interface
-
-
-@dataclass(frozen=True, slots=True)
-class PairLink:
-    """Where the routers of a pair talk: `own` is the address of this one, `shared` that which the primary advertises.
-
-    `wires` are the guest devices with a gateway address, that of the lowest network first. A link that has the name of
-    none of them is relayed over them.
-    """
-
-    name: str
-    own: IPv4Address
-    shared: IPv4Address
-    wires: tuple[Device, ...]
-
-    @property
-    def relayed(self) -> bool:
-        """Tell whether the link is no NIC."""
-        return all(device.name != self.name for device in self.wires)
 
 
 @dataclass(frozen=True, slots=True)

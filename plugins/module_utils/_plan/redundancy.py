@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.redundancy import PairLink
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
-    PairLink,
     Role,
     Router,
     VrrpState,

@@ -38,6 +38,13 @@ def test_a_way_that_does_not_come_back_is_no_circle() -> None:
     assert told({"bin/vr_a.py": "import vr_b\nimport vr_c\n", "bin/vr_b.py": "import vr_c\n", "bin/vr_c.py": ""}) == []
 
 
+def test_what_is_imported_for_annotations_closes_no_circle_but_comes_from_no_higher_layer() -> None:
+    typing = f"if TYPE_CHECKING:\n    from {UTILS}._plan import other\n"
+    other = "plugins/module_utils/_plan/other.py"
+    assert told({PLAN: typing, other: f"from {UTILS}._plan import one\n"}) == []
+    assert len(told({PLAN: typing.replace("_plan import other", "_apply import two"), APPLY: ""})) == 1
+
+
 def test_the_project_keeps_to_it() -> None:
     texts = sources(python_files())
     assert len(texts) > 150

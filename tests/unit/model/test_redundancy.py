@@ -10,13 +10,13 @@ import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.redundancy import (
+    PairLink,
     advert_interval,
     own_address,
     vrrp_id,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Nic,
-    PairLink,
     Role,
     VrrpState,
 )

@@ -8,7 +8,8 @@ what no router of ours sends, counts for nothing. Who of the rest is the other r
 
 from __future__ import annotations
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import PairLink, Role, Router
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.redundancy import PairLink
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import (
     NamedSet,
     merge_networks,
