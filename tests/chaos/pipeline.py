@@ -20,6 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
     load_balancer,
     metadata,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.refusal import RefusedError
 from tests.chaos.mutations import Json
 from tests.golden import cases
 from tests.unit.databag.support import BODIES
@@ -84,8 +85,8 @@ def take(world: World, name: str, data: bytes) -> dict[str, str] | DropError:
                 load_balancer.require_known_words(router.load_balancer, "")
                 load_balancer.require_bound(router.load_balancer)
             load_balancer.require_own_addresses(load_balancer.new_binds(router, committed), router.load_balancer)
-        except DropError as error:
-            return error
+        except RefusedError as error:
+            return DropError(error.kind, error.path, error.expected, error.got)
     for vm in metadata.vms(router.vm_data).values():
         names = vm.files()
         assert not any("/" in name or name in ("..", ".") for name in names), names

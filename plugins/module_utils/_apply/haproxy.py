@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError, Runner
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import Certificate
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import CONFIG, UNIT
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.refusal import RefusedError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import HaproxyService
 
 MASTER_SOCKET = "/run/haproxy-master.sock"
@@ -134,11 +134,11 @@ def _ask(command: str) -> str:
 def decrypt(run: Runner, sent: Certificate) -> str:
     """Return the private key without encryption; its password is passed by a pipe, not on the command line.
 
-    Raises DropError when there is no password or openssl does not accept it.
+    Raises RefusedError when there is no password or openssl does not accept it.
     """
     path = f"rules[0].ssl_certs[{sent.name}].password"
     if sent.password is None:
-        raise DropError("load_balancer.json", path, "the password of the encrypted key", "none")
+        raise RefusedError("load_balancer.json", path, "the password of the encrypted key", "none")
     with _private_directory() as directory:
         _write(f"{directory}/key.pem", sent.key)
         try:
@@ -146,7 +146,7 @@ def decrypt(run: Runner, sent: Certificate) -> str:
                 ("openssl", "pkey", "-in", f"{directory}/key.pem", "-passin", "stdin"), stdin=f"{sent.password}\n"
             )
         except CommandError as error:
-            raise DropError("load_balancer.json", path, "the password of the key", "one openssl refuses") from error
+            raise RefusedError("load_balancer.json", path, "the password of the key", "one openssl refuses") from error
 
 
 def alerts(output: str, hidden: Iterable[str] = ()) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.tables import TableError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.refusal import RefusedError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
@@ -66,6 +67,7 @@ def as_vr_error() -> Iterator[None]:
         yield
     except (
         DropError,
+        RefusedError,
         DatabagError,
         TransactionError,
         CommandError,

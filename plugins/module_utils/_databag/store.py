@@ -64,7 +64,6 @@ class Store:
         self._archive = Archive(self.paths, self._disk, limits or Limits())
         self._lock_id: str | None = None
         self._loaded: dict[str, Bag] = {}
-        self.recovered: list[str] = []
 
     def load(self, *, checked: bool = False) -> dict[str, Bag]:
         """Return the committed databags that exist, in clean shape. They must not be changed in place.
@@ -93,13 +92,12 @@ class Store:
 
         ``pid`` is the process that lives as long as the transaction: ansible-playbook, not the worker it
         forks for a task. Without one this process holds the lock, and IDLE seconds after it nobody. No process
-        holds it longer than ``held`` seconds after the last ``resume``. ``recovered`` names the databags whose
-        commit was finished.
+        holds it longer than ``held`` seconds after the last ``resume``.
         """
         lock = self._locks.acquire(owner, pid, wait, held, agenda or Agenda())
         self._lock_id = lock.id
         try:
-            self.recovered = self.recover()
+            self.recover()
             self._reserve()
         except Exception:
             # Whoever asks next must hear the reason, and not wait for us first.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import one_line
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import (
     Certificate,
     LoadBalancer,
@@ -27,6 +27,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.ha
     Bind,
     Section,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.refusal import RefusedError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.share import Share
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     File,
@@ -162,7 +163,7 @@ def _asked(balancer: LoadBalancer | None) -> object:
 
 
 def require_known_words(balancer: LoadBalancer, added: str) -> None:
-    """Raise DropError for a word that no load balancer needs, and for a wrong line of the added ones (N3)."""
+    """Raise RefusedError for a word that no load balancer needs, and for a wrong line of the added ones (N3)."""
     # Most converges judge nothing, and it takes 11 ms to load.
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import haproxy_guard
 
@@ -170,7 +171,7 @@ def require_known_words(balancer: LoadBalancer, added: str) -> None:
     try:
         guard = haproxy_guard.Guard(own, tuple(added.splitlines()))
     except haproxy_guard.WordsError as error:
-        raise DropError.of_value(ADDED_WORDS, "line", "place, keyword and arguments", str(error)) from error
+        raise RefusedError(ADDED_WORDS, "line", "place, keyword and arguments", one_line(str(error))) from error
     places = balancer.places or ("rules[0].configuration",) * len(balancer.lines)
     refused = guard.refusal(map(haproxy_guard.Line, balancer.lines, places))
     if refused:
@@ -178,16 +179,16 @@ def require_known_words(balancer: LoadBalancer, added: str) -> None:
         got = str(refused)
         for secret in haproxy.secrets(haproxy.parse(balancer.lines)):
             got = got.replace(secret, "…")
-        raise DropError.of_value(_DROP, refused.where, expected, got)
+        raise RefusedError(_DROP, refused.where, expected, one_line(got))
 
 
 def require_bound(balancer: LoadBalancer) -> None:
-    """Raise DropError for a listener that the drop opens and its configuration does not have."""
+    """Raise RefusedError for a listener that the drop opens and its configuration does not have."""
     bound = haproxy.binds(sections(balancer))
     for asked in balancer.listeners:
         if not any(bind.port == asked.port and _same(bind.ip, asked.ip) for bind in bound):
             where = f"{asked.ip or '*'}:{asked.port}, which no bind has"
-            raise DropError(_DROP, "rules[0].add_rules", "listeners of the configuration", where)
+            raise RefusedError(_DROP, "rules[0].add_rules", "listeners of the configuration", where)
 
 
 def _same(bound: IPv4Address | None, asked: IPv4Address | None) -> bool:
@@ -195,7 +196,7 @@ def _same(bound: IPv4Address | None, asked: IPv4Address | None) -> bool:
 
 
 def require_own_addresses(binds: Iterable[Bind], balancer: LoadBalancer) -> None:
-    """Raise DropError for a listener on an address that is not the router's (G4).
+    """Raise RefusedError for a listener on an address that is not the router's (G4).
 
     One that the drop itself opens waits for its address: haproxy binds it all the same (net.ipv4.ip_nonlocal_bind), so
     it answers as soon as the address comes, and the model tells it as pending until then.
@@ -205,17 +206,17 @@ def require_own_addresses(binds: Iterable[Bind], balancer: LoadBalancer) -> None
         if bind.ip is None or bind.ip.is_loopback or bind.ip in balancer.addresses:
             continue
         if (bind.ip, bind.port) not in opened_by_drop:
-            raise DropError(_DROP, "rules[0].configuration", "listeners on addresses of this router", str(bind))
+            raise RefusedError(_DROP, "rules[0].configuration", "listeners on addresses of this router", str(bind))
 
 
 def require_free(binds: Iterable[Bind], sockets: Iterable[Socket]) -> None:
-    """Raise DropError for a listener on a port that another daemon has (G4)."""
+    """Raise RefusedError for a listener on a port that another daemon has (G4)."""
     taken = [socket for socket in sockets if socket.program != UNIT]
     for bind in binds:
         for socket in taken:
             if bind.port == socket.port and (bind.ip is None or socket.ip in (None, bind.ip)):
                 where = f"{bind}, which {socket.program} listens on"
-                raise DropError(_DROP, "rules[0].configuration", "listeners on free ports", where)
+                raise RefusedError(_DROP, "rules[0].configuration", "listeners on free ports", where)
 
 
 def parse_sockets(listing: str) -> list[Socket]:

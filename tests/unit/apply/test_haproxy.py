@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import haproxy
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.haproxy import Workers
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError, Runner
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import Certificate
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.refusal import RefusedError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import File, HaproxyService
 from tests.unit.apply.test_execute import Commands, system
 
@@ -202,5 +202,5 @@ def test_decrypt_shows_the_password_to_nobody(locked: Certificate, memory: Path)
 @pytest.mark.parametrize(("password", "words"), [("wrong", "one openssl refuses"), (None, "got none")])
 def test_decrypt_names_what_is_wrong(locked: Certificate, password: str | None, words: str) -> None:
     other = Certificate(locked.name, locked.certificate, locked.key, password=password)
-    with pytest.raises(DropError, match=rf"rules\[0\].ssl_certs\[c\].password.*{words}"):
+    with pytest.raises(RefusedError, match=rf"rules\[0\].ssl_certs\[c\].password.*{words}"):
         haproxy.decrypt(Runner(), other)

@@ -7,7 +7,6 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import DropError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import (
     Certificate,
     Listener,
@@ -20,6 +19,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change, Flow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES, Bind
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import CONFIG, Socket
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.refusal import RefusedError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Wanted
 from tests.golden.cases import renderer
 from tests.unit.plan.samples import CLIENT, FIRST, isolated
@@ -164,7 +164,8 @@ def test_a_word_that_nobody_needs_is_refused_where_it_stands() -> None:
         balancer(*LINES, "\tlog 203.0.113.9:514 local0"), places=("", "", "", "", "rules[0].configuration[3]")
     )
     with pytest.raises(
-        DropError, match=r'rules\[0\]\.configuration\[3\]: expected words .*, got "203.0.113.9:514 in a line of log 203'
+        RefusedError,
+        match=r'rules\[0\]\.configuration\[3\]: expected words .*, got "203.0.113.9:514 in a line of log 203',
     ):
         load_balancer.require_known_words(found, "")
     load_balancer.require_known_words(balancer(), "")
@@ -173,7 +174,7 @@ def test_a_word_that_nobody_needs_is_refused_where_it_stands() -> None:
 def test_no_message_repeats_a_password() -> None:
     lines = (*LINES, "mode http", "stats auth admin:HiddenWord HiddenWord")
     for more in ((), ("http-request deny HiddenWord",)):
-        with pytest.raises(DropError) as caught:
+        with pytest.raises(RefusedError) as caught:
             load_balancer.require_known_words(balancer(*lines[: -1 if more else None], *more, *lines[-1:]), "")
         assert "HiddenWord" not in str(caught.value)
 
@@ -182,13 +183,13 @@ def test_an_operator_may_add_words() -> None:
     logged = balancer(*LINES, "log 203.0.113.9:514 local0")
     load_balancer.require_known_words(logged, "# our syslog\n\nproxy log 203.0.113.9:514 FACILITY\n")
     for wrong in ("proxy", "nowhere log", "proxy log {nothing}", "proxy log SOMETHING"):
-        with pytest.raises(DropError, match=f"^{load_balancer.ADDED_WORDS}: line: expected place, .*{wrong}"):
+        with pytest.raises(RefusedError, match=f"^{load_balancer.ADDED_WORDS}: line: expected place, .*{wrong}"):
             load_balancer.require_known_words(logged, wrong)
 
 
 def test_a_server_is_another_machine() -> None:
     for address in (FIRST, CONTROL, IPv4Address("127.0.0.1")):
-        with pytest.raises(DropError, match=f"{address}:22 in a line of server"):
+        with pytest.raises(RefusedError, match=f"{address}:22 in a line of server"):
             load_balancer.require_known_words(balancer(*LINES, f"server b {address}:22"), "")
 
 
@@ -204,15 +205,15 @@ def test_a_server_is_another_machine() -> None:
 def test_what_is_opened_is_bound(line: str, listener: Listener) -> None:
     load_balancer.require_bound(balancer("listen a", line, listeners=(listener,)))
     for other in ("bind 10.1.1.1:81", "# none"):
-        with pytest.raises(DropError, match=r"rules\[0\]\.add_rules: .*:80, which no bind has"):
+        with pytest.raises(RefusedError, match=r"rules\[0\]\.add_rules: .*:80, which no bind has"):
             load_balancer.require_bound(balancer("listen a", other, listeners=(listener,)))
-    with pytest.raises(DropError, match="which no bind has"):
+    with pytest.raises(RefusedError, match="which no bind has"):
         load_balancer.require_bound(balancer("listen vmops", line, listeners=(listener,)))
 
 
 def test_listeners_must_be_on_addresses_of_the_router() -> None:
     load_balancer.require_own_addresses([Bind(FIRST, 1), Bind(None, 2), Bind(IPv4Address("127.0.0.1"), 3)], balancer())
-    with pytest.raises(DropError, match=r"addresses of this router, got 192\.0\.2\.99:81$"):
+    with pytest.raises(RefusedError, match=r"addresses of this router, got 192\.0\.2\.99:81$"):
         load_balancer.require_own_addresses([Bind(FOREIGN, 81)], balancer())
 
 
@@ -220,7 +221,7 @@ def test_a_listener_that_the_drop_opens_may_come_before_its_address() -> None:
     """The server sends addresses first in every flow that was read, but that is no promise."""
     early = replace(balancer(), listeners=(Listener(FOREIGN, 81),))
     load_balancer.require_own_addresses([Bind(FOREIGN, 81)], early)
-    with pytest.raises(DropError, match=r"addresses of this router, got 192\.0\.2\.99:82$"):
+    with pytest.raises(RefusedError, match=r"addresses of this router, got 192\.0\.2\.99:82$"):
         load_balancer.require_own_addresses([Bind(FOREIGN, 82)], early)
 
 
@@ -237,7 +238,7 @@ def test_free_ports_are_fine(bind: Bind) -> None:
     ("bind", "program"), [(Bind(GUEST, 53), "dnsmasq"), (Bind(None, 53), "dnsmasq"), (Bind(FIRST, 111), "rpcbind")]
 )
 def test_a_port_of_another_daemon_is_refused(bind: Bind, program: str) -> None:
-    with pytest.raises(DropError, match=f"{bind.port}, which {program} listens on"):
+    with pytest.raises(RefusedError, match=f"{bind.port}, which {program} listens on"):
         load_balancer.require_free([bind], SOCKETS)
 
 

@@ -28,7 +28,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 def plan(host: Host, router: Router, committed: Router) -> list[Step]:
     """Plan haproxy: its files and certificates, and whether it runs.
 
-    Raises DropError for a new listener that cannot work, and for a word nobody may write, before anything changes (G4).
+    Raises RefusedError for a new listener that cannot work, and for a word nobody may write, before any change (G4).
     """
     balancer = router.load_balancer
     if balancer is None:
