@@ -7,12 +7,14 @@ The same steps are printed (diff), counted (changed) and executed (apply); check
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.table_text import Change
 
+_VERB = re.compile(" (?:add|replace|set) ")
 HIDDEN = "(a secret, not shown)\n"
 
 
@@ -140,10 +142,12 @@ class Run(Step):
 
 @dataclass(frozen=True, slots=True)
 class IpBatch(Step):
-    """Change links, addresses, routes and policy rules by one `ip -batch`; `foreign` are routes of others that go."""
+    """Change links, addresses, routes and policy rules by one `ip -batch`; `foreign` are routes of others that go.
+
+    A diff shows what goes on its left side, and what comes on its right, as `ip` names it without the verb.
+    """
 
     lines: tuple[str, ...]
-    undone: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
 
     @property
@@ -159,11 +163,19 @@ class IpBatch(Step):
 
     @property
     def before(self) -> str:
-        return "".join(f"{line}\n" for line in self.undone)
+        gone = (line.replace(" del ", " ", 1) for line in self.lines if " del " in line)
+        turned = (f"{line[:-2]}down" if line.endswith(" up") else f"{line[:-4]}up" for line in self._switched)
+        return "".join(f"{line}\n" for line in (*gone, *(line.replace(" set ", " ", 1) for line in turned)))
 
     @property
     def after(self) -> str:
-        return "".join(f"{line}\n" for line in self.lines)
+        come = (_VERB.sub(" ", line, count=1) for line in self.lines if " del " not in line)
+        return "".join(f"{line}\n" for line in come)
+
+    @property
+    def _switched(self) -> tuple[str, ...]:
+        """Return the lines that set a link up or down: it was the other."""
+        return tuple(line for line in self.lines if line.endswith((" up", " down")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Effect,
     File,
+    IpBatch,
     Run,
     SetKnob,
     Unit,
@@ -125,4 +126,35 @@ def test_together_asks_systemctl_once_for_each_verb() -> None:
         Run(("systemctl", "stop", "c.service"), "stop c"),
         write,
         Run(("systemctl", "start", "a.service", "b.service"), "start a, b"),
+    ]
+
+
+def test_a_diff_of_links_addresses_routes_and_rules_has_two_sides() -> None:
+    """A removed route is on the left side, not an added line that says so."""
+    lines = (
+        "rule del from 192.0.2.0/24 lookup 102 priority 1102",
+        "route del 10.9.0.0/16 via 10.1.1.1 dev eth0 table 254",
+        "addr del 10.1.1.9/24 dev eth0",
+        "link set dev eth2 mtu 1450",
+        "link set dev eth2 up",
+        "link set dev eth3 down",
+        "addr add 10.1.1.8/24 brd + dev eth0",
+        "route replace default via 192.0.2.1 dev eth2 table 254 proto static",
+        "rule add fwmark 102 lookup 102 priority 1102",
+    )
+    step = IpBatch(lines, foreign=("10.9.0.0/16 via 10.1.1.1",))
+    assert step.before.splitlines() == [
+        "rule from 192.0.2.0/24 lookup 102 priority 1102",
+        "route 10.9.0.0/16 via 10.1.1.1 dev eth0 table 254",
+        "addr 10.1.1.9/24 dev eth0",
+        "link dev eth2 down",
+        "link dev eth3 up",
+    ]
+    assert step.after.splitlines() == [
+        "link dev eth2 mtu 1450",
+        "link dev eth2 up",
+        "link dev eth3 down",
+        "addr 10.1.1.8/24 brd + dev eth0",
+        "route default via 192.0.2.1 dev eth2 table 254 proto static",
+        "rule fwmark 102 lookup 102 priority 1102",
     ]
