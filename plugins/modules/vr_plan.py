@@ -13,9 +13,9 @@ description:
   - Reads the drops, checks them against their schemas and merges them into staged databags.
   - Builds the router from the databags and the interfaces that are plugged in, and compares every service with
     what is live.
-  - A drop that is wrong fails the task, is kept under C(failed/) with the reason, and changes nothing.
-  - The service that is applied last puts the databags into force and archives the drops. When no service differs this
-    module does it.
+  - A wrong drop fails the task and changes nothing. It is kept under C(failed/) with the reason.
+  - The last service to be applied puts the databags into force and archives the drops. When no service differs, this
+    module does so.
   - In check mode nothing is staged, and the plan is all there is; use it with C(--diff).
 extends_documentation_fragment:
   - cloudstack.virtual_router.router
@@ -29,7 +29,7 @@ options:
     description:
       - Names of more files in C(/var/cache/cloud), which wait for a converge of their own.
       - They are merged after O(drops), in the order given.
-      - One that is wrong is left where it is. If the converge fails later, all drops are left where they are.
+      - A wrong one is skipped and stays in the inbox. If the converge fails, all of them stay.
     type: list
     elements: str
     default: []

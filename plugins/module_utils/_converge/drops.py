@@ -49,9 +49,9 @@ def deliver(
 ) -> Delivery:
     """Return the databags with the drops merged into them, and after them those that can be taken along.
 
-    A drop or aggregate that was taken before, by a converge that was killed at its end, is no error and does nothing.
-    Raises DropError for the first drop that is wrong, and then none of them counts. One of `waiting` that is wrong is
-    left where it is: it is refused in a converge of its own, which its sender waits for.
+    A drop or aggregate may have been taken before, by a converge that was killed at its end: then it does nothing, and
+    is no error. Raises DropError for the first wrong drop, and then none of them counts. A wrong one of `waiting` is
+    skipped: its sender waits for a converge of its own, which refuses it.
     """
     names, boot = expected_drops(store, drops), store.boot()
     due = [name for name in names if not store.already_processed(name)]

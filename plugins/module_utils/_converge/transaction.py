@@ -53,8 +53,9 @@ def joined(call: Call) -> Iterator[Agenda]:
 def commit(store: Store) -> list[str]:
     """Put the staged databags into force, record it, archive the drops and end the transaction; return the databags.
 
-    If they do not come into force the transaction goes on: the caller gives it up, after the play has put the previous
-    state back in it. A kill after that finds the drop in the inbox, where it may be taken again, or its record.
+    If they do not come into force, the transaction goes on: the play puts the previous state back, then aborts it. If
+    it is killed after this point, either the drop is still in the inbox (taking it twice is harmless) or its record
+    exists.
     """
     agenda, phases = store.lock().agenda, Phases()
     with phases.time("commit"):
@@ -74,9 +75,10 @@ def commit(store: Store) -> list[str]:
 
 
 def abort(store: Store, reason: str) -> None:
-    """Give the staged databags up, keep the drops with the reason, and let the next converge in.
+    """Discard the staged databags, keep the drops with the reason, and let the next converge in.
 
-    With drops taken along all are left where they are: whose fault it was is seen when each is converged alone.
+    When drops of others were taken along, all drops stay in the inbox: each is converged alone, which shows whose
+    fault it was.
     """
     agenda, phases = store.lock().agenda, Phases()
     try:

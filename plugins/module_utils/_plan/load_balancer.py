@@ -20,7 +20,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.l
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import haproxy
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare as compare_files
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.nft import NamedSet
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import (
     CERTIFICATES,
@@ -73,9 +74,9 @@ def wanted(balancer: LoadBalancer, keys: Mapping[str, str], render: Callable[...
     return Wanted(files=tuple(files), units=(Unit(UNIT, running=bool(haproxy.binds(parts))),))
 
 
-def steps(target: Wanted, live: Live, present: Iterable[str], hidden: tuple[str, ...] = ()) -> list[Step]:
+def compare(target: Wanted, live: Live, present: Iterable[str], hidden: tuple[str, ...] = ()) -> list[Step]:
     """Return what is missing. `present` are the files in the directory of certificates, `hidden` no message shows."""
-    writes = compare(replace(target, units=()), live)
+    writes = compare_files(replace(target, units=()), live)
     unit = target.units[0]
     running = unit.name in live.active
     service: list[Step] = []

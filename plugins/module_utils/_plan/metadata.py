@@ -120,7 +120,7 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12, person=LAYOUT).hexdigest()
 
 
-def publish(wanted: Mapping[str, Vm], links: Mapping[str, str], damaged: Iterable[str]) -> list[Step]:
+def compare(wanted: Mapping[str, Vm], links: Mapping[str, str], damaged: Iterable[str]) -> list[Step]:
     """Return the one step from the links that are there to the ones wanted; `damaged` are VMs to write anew."""
     broken = set(damaged)
     stale = [vm for vm in wanted.values() if links.get(vm.address) != vm.target or vm.address in broken]

@@ -28,7 +28,7 @@ def converge(root: Path, *wanted: Vm) -> int:
     """Plan and publish as the service does; return how many directories were written."""
     found = tree.links(str(root))
     vms = {one.address: one for one in wanted}
-    steps = metadata.publish(vms, found, tree.damaged(vms.values(), found, str(root)))
+    steps = metadata.compare(vms, found, tree.damaged(vms.values(), found, str(root)))
     for step in steps:
         assert isinstance(step, PublishMetadata)
         tree.publish(step, str(root), reader="root")

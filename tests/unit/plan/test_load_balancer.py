@@ -50,7 +50,7 @@ def live(target: Wanted, *active: str) -> Live:
 
 
 def summaries(target: Wanted, found: Live, present: tuple[str, ...] = ()) -> list[str]:
-    return [step.summary for step in load_balancer.steps(target, found, present)]
+    return [step.summary for step in load_balancer.compare(target, found, present)]
 
 
 def test_nothing_to_do_when_everything_is_as_wanted() -> None:
@@ -79,7 +79,7 @@ def test_haproxy_starts_reloads_and_stops() -> None:
 
 def test_the_step_judges_all_files() -> None:
     target = wanted(balancer(certificates=(PLAIN,)), c="KEY\n")
-    step = load_balancer.steps(target, Live({}, {}, frozenset()), (), ("hidden",))[-1]
+    step = load_balancer.compare(target, Live({}, {}, frozenset()), (), ("hidden",))[-1]
     assert (getattr(step, "files", None), getattr(step, "hidden", None)) == (target.files, ("hidden",))
     assert "hidden" not in repr(step)
     assert "KEY" not in repr(step)

@@ -13,8 +13,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import metadata
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.metadata import (
     PublishMetadata,
+    compare,
     decode,
-    publish,
     vms,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Effect
@@ -86,14 +86,14 @@ def test_vms_have_a_digest_of_all_that_is_in_them() -> None:
 
 def test_publish_plans_nothing_when_every_link_is_right() -> None:
     wanted = vms({A: ITEMS, B: ITEMS})
-    assert publish(wanted, {a: vm.target for a, vm in wanted.items()}, []) == []
+    assert compare(wanted, {a: vm.target for a, vm in wanted.items()}, []) == []
 
 
 def test_publish_plans_new_changed_damaged_and_gone_in_one_step() -> None:
     wanted = vms({A: ITEMS, B: ITEMS, "10.1.1.13": ITEMS, "10.1.1.14": ITEMS})
     links = {a: vm.target for a, vm in wanted.items()} | {B: ".vms/old", "10.1.1.99": ".vms/x", ".vms/orphan": ""}
     del links["10.1.1.13"]
-    (step,) = publish(wanted, links, [A])
+    (step,) = compare(wanted, links, [A])
     assert isinstance(step, PublishMetadata)
     assert [vm.address for vm in step.vms] == [A, B, "10.1.1.13"]
     assert step.gone == (".vms/orphan", "10.1.1.99")
@@ -101,7 +101,7 @@ def test_publish_plans_new_changed_damaged_and_gone_in_one_step() -> None:
 
 def test_publish_shows_no_content() -> None:
     """User data may hold secrets (M2): neither the diff nor the representation of a step has them."""
-    (step,) = publish(vms({A: [["metadata", "key", "canary-17"]]}), {}, [])
+    (step,) = compare(vms({A: [["metadata", "key", "canary-17"]]}), {}, [])
     assert "canary-17" not in step.before + step.after + step.summary + repr(step)
 
 

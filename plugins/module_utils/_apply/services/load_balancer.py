@@ -41,7 +41,7 @@ def plan(host: Host, router: Router, committed: Router) -> list[Step]:
     keys = {sent.name: _key(host, sent) for sent in balancer.certificates}
     wanted = load_balancer.wanted(balancer, keys, host.render)
     hidden = config.secrets(load_balancer.sections(balancer))
-    return load_balancer.steps(wanted, observe(host, wanted), _present(), hidden)
+    return load_balancer.compare(wanted, observe(host, wanted), _present(), hidden)
 
 
 def _without() -> list[Step]:

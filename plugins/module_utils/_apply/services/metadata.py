@@ -46,7 +46,7 @@ def _data(host: Host, router: Router) -> list[Step]:
     vms = host.once("metadata", router, lambda: metadata.vms(router.vm_data if serves else {}))
     waiting, consumed = stored.names(passwords.WAITING), stored.names(passwords.CONSUMED)
     return [
-        *metadata.publish(vms, links, metadata_tree.damaged(vms.values(), links)),
+        *metadata.compare(vms, links, metadata_tree.damaged(vms.values(), links)),
         *passwords.compare(router.passwords if serves else {}, waiting, consumed),
     ]
 
