@@ -13,6 +13,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import (
+    advertising,
+    bgp,
     dhcp_dns,
     interfaces,
     load_balancer,
@@ -74,9 +76,22 @@ def rendered(router: Router) -> dict[str, str]:
     links = interfaces.wanted(router, CPUS)
     dns = (dhcp_dns.names(router), *(dhcp_dns.wanted(router, s, render) for s in dhcp_dns.servers(router)))
     pair = redundancy.wanted(router, render) if router.settings.redundant else ()
+    told = (advertising.wanted(router, render),) if advertising.guests(router) else ()
+    told += (bgp.wanted(router, render),) if bgp.neighbors(router) else ()
     tunnels = (vpn.wanted(router, render),) if router.vpn.tunnels else ()
     data = (metadata.wanted(router, render), passwords.wanted(router))
-    services = (links, firewall, host, system.timer(router), *dns, *data, *_balancer(router, render), *tunnels, *pair)
+    services = (
+        links,
+        firewall,
+        host,
+        system.timer(router),
+        *dns,
+        *data,
+        *_balancer(router, render),
+        *tunnels,
+        *told,
+        *pair,
+    )
     files = {_name(f.path): f.content for service in services for f in service.files}
     bound = bindings.wanted(router, render)
     files |= {_name(bound.path): bound.content} if bound else {}

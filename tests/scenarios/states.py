@@ -103,7 +103,9 @@ def network(router: Router) -> list[str]:
             power = "up" if "UP" in link["flags"] else "down"
             found.append(f"link {name} {link['address']} mtu {link['mtu']} {power}")
             found += [f"address {name} {address}" for address in _by_subnet(router.facts.addresses(name))]
+            found += [f"address {name} {address}" for address in sorted(router.facts.addresses(name, "inet6"))]
     routes = router.exec("ip", "-4", "route", "show", "table", "all").stdout.splitlines()
+    routes += router.exec("ip", "-6", "route", "show", "table", "main").stdout.splitlines()
     rules = router.exec("ip", "rule", "show").stdout.splitlines()
     return found + sorted(f"route {' '.join(route.split())}" for route in routes) + [f"rule {rule}" for rule in rules]
 

@@ -37,16 +37,17 @@ _NESTED = 0x8000
 
 _ORIGINAL, _REPLY, _MARK, _ID, _ZONE, _FILTER = 1, 2, 8, 12, 18, 25
 _IP, _PROTO = 1, 2
-_SOURCE, _DESTINATION = 1, 2
+_SOURCE, _DESTINATION, _SOURCE6, _DESTINATION6 = 1, 2, 3, 4
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT, _ICMP_ID, _ICMP_TYPE, _ICMP_CODE = range(1, 7)
+_ICMP6_ID, _ICMP6_TYPE, _ICMP6_CODE = range(7, 10)
 _ORIGINAL_FLAGS, _REPLY_FLAGS = 1, 2
 _BY_DESTINATION, _BY_PROTOCOL, _BY_SOURCE_PORT, _BY_DESTINATION_PORT = 1 << 1, 1 << 3, 1 << 4, 1 << 5
 """Bits of enum ctnetlink_flags: which parts of a tuple a dump is filtered by."""
 
 _HEADER = struct.Struct("=IHHII")
-_FAMILY = struct.pack(">BBH", socket.AF_INET, 0, 0)
+_OF_FAMILY = struct.Struct(">BBH")
 _ATTRIBUTE = struct.Struct("=HH")
-_START = _HEADER.size + len(_FAMILY)
+_START = _HEADER.size + _OF_FAMILY.size
 _LAST = 0xFFFFFFFF
 """The sequence number of a batch's last request."""
 
@@ -57,9 +58,13 @@ That is ten times as fast as to walk the attributes."""
 
 
 class Connections:
-    """Hold the socket; OSError says what the kernel refuses. Kernels before 5.8 list more than the pattern asks for."""
+    """Hold the socket; OSError says what the kernel refuses. Kernels before 5.8 list more than the pattern asks for.
 
-    def __init__(self) -> None:
+    `family` is AF_INET or AF_INET6; entries of the other one are not looked at.
+    """
+
+    def __init__(self, family: int = socket.AF_INET) -> None:
+        self._family = family
         self._kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         self._kernel.settimeout(_PATIENCE)
         self._kernel.bind((0, 0))
@@ -72,7 +77,7 @@ class Connections:
         self._kernel.close()
 
     def cut(self, pattern: Pattern, cuts: Callable[[Entry], bool]) -> int:
-        """Delete the IPv4 entries that are like the pattern and for which `cuts` holds; return how many there were.
+        """Delete the entries that are like the pattern and for which `cuts` holds; return how many there were.
 
         When the table was resized meanwhile, or messages were lost, it is listed again: what came of it was deleted.
         """
@@ -88,7 +93,7 @@ class Connections:
     def _select(self, pattern: Pattern, cuts: Callable[[Entry], bool], found: bytearray) -> bool:
         """Append the request that deletes it for each entry to be cut; tell whether the list was whole."""
         self._sequence += 1
-        self._kernel.send(message(_GET, _DUMP, self._sequence, _restrict(pattern)))
+        self._kernel.send(message(_GET, _DUMP, self._sequence, _restrict(pattern), self._family))
         buffer, reader = bytearray(_BUFFER), Reader()
         whole = True
         while True:
@@ -209,7 +214,7 @@ def walk(text: bytearray) -> Entry | None:
         return None
     (_number, answering, answered, its_port, _port, _code), original = _tuple(found[_REPLY]), _tuple(found[_ORIGINAL])
     number, source, target, sport, port, code = original
-    its_port = 0 if number == socket.IPPROTO_ICMP else its_port
+    its_port = 0 if number in (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6) else its_port
     return (source, target, number, sport, port, code, answering, answered, its_port, _value(found, _MARK))
 
 
@@ -217,10 +222,13 @@ def _tuple(text: bytes) -> tuple[int, int, int, int, int, int]:
     """Return protocol, source, destination, source port or id of ICMP, port or type, and code."""
     parts = attributes(text)
     ends, protocol = attributes(parts[_IP]), attributes(parts[_PROTO])
-    number, source, target = _value(protocol, _NUMBER), _value(ends, _SOURCE), _value(ends, _DESTINATION)
-    kinds = (_SOURCE_PORT, _DESTINATION_PORT, 0)
+    six = _SOURCE6 in ends
+    source, target = _value(ends, _SOURCE6 if six else _SOURCE), _value(ends, _DESTINATION6 if six else _DESTINATION)
+    number, kinds = _value(protocol, _NUMBER), (_SOURCE_PORT, _DESTINATION_PORT, 0)
     if number == socket.IPPROTO_ICMP:
         kinds = (_ICMP_ID, _ICMP_TYPE, _ICMP_CODE)
+    elif number == socket.IPPROTO_ICMPV6:
+        kinds = (_ICMP6_ID, _ICMP6_TYPE, _ICMP6_CODE)
     first, second, third = (_value(protocol, kind) for kind in kinds)
     return number, source, target, first, second, third
 
@@ -249,12 +257,13 @@ def deletion(text: bytearray) -> bytes:
     found = attributes(text, _START)
     named = [attribute(_ORIGINAL | _NESTED, found[_ORIGINAL])]
     named += [attribute(kind, found[kind]) for kind in (_ZONE, _ID) if kind in found]
-    return message(_DELETE, 0, 0, b"".join(named))
+    return message(_DELETE, 0, 0, b"".join(named), text[_HEADER.size])
 
 
-def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """Return a request about IPv4 entries."""
-    return _HEADER.pack(_START + len(body), kind, _REQUEST | flags, sequence, 0) + _FAMILY + body
+def message(kind: int, flags: int, sequence: int, body: bytes, family: int = socket.AF_INET) -> bytes:
+    """Return a request about the entries of a family."""
+    header = _HEADER.pack(_START + len(body), kind, _REQUEST | flags, sequence, 0)
+    return header + _OF_FAMILY.pack(family, 0, 0) + body
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import stat
 import time
 from collections.abc import Iterable
@@ -75,6 +76,9 @@ def candidate(file: File) -> str:
 def _fill(stream: TextIO, file: File) -> None:
     stream.write(file.content)
     stream.flush()
+    if file.owner:
+        known = pwd.getpwnam(file.owner)
+        os.fchown(stream.fileno(), known.pw_uid, known.pw_gid)
     os.fchmod(stream.fileno(), file.mode)
     if file.durable:
         os.fsync(stream.fileno())

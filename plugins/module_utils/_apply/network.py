@@ -11,12 +11,15 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.ipv6 import LINK_LOCAL
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import TABLE_BASE, Nic
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import neighbours
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.interfaces import (
+    DEFAULT6,
     MAIN,
     MARK_PRIORITY,
     SOURCE_PRIORITY,
@@ -32,11 +35,13 @@ _BY_HAND = "3"
 _OWN_PROTOCOLS = (_BY_HAND, "4")
 _BROADCAST = b"\xff" * 6
 _SCOPE_LINK = "253"
+_METRIC6 = 1024
 
 SYSFS = "/sys/class/net"
 _LISTS = ("link show", "address show", "route show table all", "rule show")
-READ = (("ip", "-json", "-N", "-4", "-batch", "-"), "".join(f"{line}\n" for line in _LISTS))
-"""All that is compared, read by one process; with -N words of rtnetlink(7) are numbers, whatever /etc/iproute2 says."""
+READ = (("ip", "-json", "-N", "-batch", "-"), "".join(f"{line}\n" for line in _LISTS))
+"""All that is compared, of both families but for the rules, read by one process; with -N words of rtnetlink(7) are
+numbers, whatever /etc/iproute2 says."""
 
 
 def nics(root: str = SYSFS) -> list[Nic]:
@@ -54,9 +59,11 @@ def observe(run: Runner) -> Network:
     links, addressed, routes, rules = _documents(run(*READ))
     links = [link for link in links if _NIC.fullmatch(link.get("ifname", ""))]
     addresses = {link["ifname"]: _addresses(link) for link in addressed}
+    addresses6 = {link["ifname"]: _addresses6(link) for link in addressed}
     return Network(
         links={link["ifname"]: Link("UP" in link["flags"], link["mtu"]) for link in links},
         addresses={link["ifname"]: addresses.get(link["ifname"], ()) for link in links},
+        addresses6={link["ifname"]: addresses6.get(link["ifname"], frozenset()) for link in links},
         routes=frozenset(route for route in map(_route, routes) if route is not None),
         rules=frozenset(rule for rule in map(_rule, rules) if rule is not None),
     )
@@ -73,8 +80,15 @@ def _documents(text: str) -> list[list[dict[str, Any]]]:
 
 
 def _addresses(link: Mapping[str, Any]) -> tuple[IPv4Interface, ...]:
-    known = [info for info in link["addr_info"] if info.get("scope") != _SCOPE_LINK]
+    known = [info for info in link["addr_info"] if info["family"] == "inet" and info.get("scope") != _SCOPE_LINK]
     return tuple(IPv4Interface(f"{info['local']}/{info['prefixlen']}") for info in known)
+
+
+def _addresses6(link: Mapping[str, Any]) -> frozenset[IPv6Interface]:
+    """Return the IPv6 addresses but the one that the kernel makes for the link by itself."""
+    known = (info for info in link["addr_info"] if info["family"] == "inet6")
+    found = (IPv6Interface(f"{info['local']}/{info['prefixlen']}") for info in known)
+    return frozenset(one for one in found if one == LINK_LOCAL or not one.is_link_local)
 
 
 def _route(data: Mapping[str, Any]) -> Route | None:
@@ -85,8 +99,12 @@ def _route(data: Mapping[str, Any]) -> Route | None:
     protocol = data.get("protocol", _BY_HAND)
     if protocol not in _OWN_PROTOCOLS or (device and not _NIC.fullmatch(device)):
         return None
-    network = data["dst"] if data["dst"] == "default" or "/" in data["dst"] else f"{data['dst']}/32"
+    # Only IPv6 has preferences (RFC 4191), and its routes have this metric where none is given.
+    six = "pref" in data
+    network = data["dst"] if data["dst"] == "default" or "/" in data["dst"] else f"{data['dst']}/{128 if six else 32}"
     gateway, metric = data.get("gateway", ""), int(data.get("metric", 0))
+    if six:
+        network, metric = network.replace("default", DEFAULT6), 0 if metric == _METRIC6 else metric
     return Route(table, network, _kind(data), gateway, device, metric, by_hand=protocol == _BY_HAND)
 
 
@@ -109,11 +127,17 @@ def _rule(data: Mapping[str, Any]) -> PolicyRule | None:
 def announce(addresses: Iterable[tuple[str, str, str]], macs: Mapping[str, str], log: Callable[[str], None]) -> None:
     """Send for each (device, address, gateway) one gratuitous ARP, and one ARP request to the gateway if there is one.
 
+    Of an IPv6 address it is an unsolicited neighbour advertisement (RFC 4861, section 7.2.6).
+
     See RFC 5227, section 3, and D9. Nothing waits for an answer: an absent gateway costs nothing (A4). One socket is
     used for all, because the kernel takes 15 ms to close one of this family.
     """
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
         for device, ip, gateway in addresses:
+            if ":" in ip:
+                wire.sendto(neighbours.advertisement(macs[device], IPv6Address(ip)), (device, 0x86DD))
+                log(f"announced {ip} on {device}")
+                continue
             for target in dict.fromkeys((ip, gateway or ip)):
                 wire.sendto(_arp_request(macs[device], ip, target), (device, 0x0806))
             log(f"announced {ip} on {device}" + (f" towards {gateway}" if gateway else ""))

@@ -59,7 +59,7 @@ def await_release(addresses: Iterable[tuple[str, str]], run: Runner) -> None:
     """Wait until none of the addresses, pairs of NIC and address, is there; raises CommandError when one stays."""
     wanted, end = set(addresses), time.monotonic() + RELEASE_LIMIT
     while True:
-        links = json.loads(run(("ip", "-4", "-json", "address")))
+        links = json.loads(run(("ip", "-json", "address")))
         present = {(link["ifname"], info["local"]) for link in links for info in link["addr_info"]}
         left = sorted(wanted & present)
         if not left:

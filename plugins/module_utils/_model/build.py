@@ -14,11 +14,14 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model i
     dns,
     metadata,
     rules,
+    rules6,
     unbuilt,
     values,
     vpn,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.bgp import bgp
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.devices import Locator, devices
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.devices6 import with_ipv6
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import load_balancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Away,
@@ -48,14 +51,15 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
     firewall, balancer = rules.firewall(bags), load_balancer(bags)
     tunnels = vpn.site_to_site(bags, found, public_network=chosen.public_network)
     unserved = dns.left_out(given_search_domains(bags), chosen.search_domains, found, (*leases.hosts, *leases.names6))
-    return Router(
+    router = Router(
         settings=chosen,
         state=state,
         devices=found,
         pending=(*pending, *waiting(bags, firewall, balancer), *tunnels.pending),
-        warnings=(*warnings, *unserved, *tunnels.warnings, *unbuilt.warnings(bags)),
+        warnings=(*warnings, *unserved, *tunnels.warnings, *_untranslated(bags, chosen), *unbuilt.warnings(bags)),
         nics=tuple(sorted(nics, key=lambda nic: nic.name)),
         firewall=firewall,
+        inbound=rules.inbound(bags) if chosen.routed else RuleList(),
         egress=rules.egress(bags),
         acls=_acls(rules.acls(bags, Locator(nics)), found, chosen),
         # Nothing is translated in routed mode, whatever the databags still hold.
@@ -71,6 +75,30 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
         vpn=tunnels.vpn,
         away=_away(bags.get("start", {}).get("away", {})),
     )
+    return _known_outside(router, bags, nics)
+
+
+def _known_outside(router: Router, bags: Mapping[str, Any], nics: Sequence[Nic]) -> Router:
+    """Add what is known outside without translation: IPv6 with its rules, and the peers that are told of networks."""
+    devices6, unreachable = with_ipv6(bags, nics, router.devices, router.settings)
+    speaks, unspoken = bgp(bags)
+    return replace(
+        router,
+        devices=devices6,
+        inbound6=rules6.inbound6(bags),
+        egress6=rules6.egress6(bags),
+        acls6=rules6.acls6(bags, Locator(nics)) if any(device.six for device in devices6) else {},
+        bgp=speaks,
+        warnings=(*unreachable, *unspoken, *router.warnings),
+    )
+
+
+def _untranslated(bags: Mapping[str, Any], chosen: Settings) -> tuple[str, ...]:
+    """Return a line that names the addresses of port forwards and static NATs which a routed network does without."""
+    addresses = sorted(key for key in bags.get("forwardingrules", {}) if key != "id") if chosen.routed else []
+    if not addresses:
+        return ()
+    return (f"routed mode translates nothing: what is forwarded from {', '.join(addresses)} has no effect",)
 
 
 def _away(noted: Mapping[str, Any]) -> Away:

@@ -56,14 +56,14 @@ class _Record:
 def devices(bags: Mapping[str, Any], nics: Sequence[Nic]) -> tuple[tuple[Device, ...], tuple[str, ...]]:
     """Return the devices in the order of their numbers, and a line for each address that has no place."""
     locator = Locator(nics)
-    tiers = _tiers(bags, locator)
+    networks = tiers(bags, locator)
     main = main_addresses(bags)
     placed, pending = _placed(bags, locator)
     found: list[Device] = []
     for name, records in placed.items():
         kept, moved = _without_squatters(records)
         pending += [f"{name}: {record.ip}: the NIC of this name is another one" for record in moved]
-        found.append(_device(name, kept, tiers.get(name, {}), main))
+        found.append(_device(name, kept, networks.get(name, {}), main))
     return tuple(sorted(found, key=lambda device: device.number)), tuple(sorted(pending))
 
 
@@ -133,7 +133,8 @@ def _address(data: Mapping[str, Any]) -> Address | None:
     return Address(found, values.flag(data.get("source_nat")), gateway)
 
 
-def _tiers(bags: Mapping[str, Any], locator: Locator) -> dict[str, Mapping[str, Any]]:
+def tiers(bags: Mapping[str, Any], locator: Locator) -> dict[str, Mapping[str, Any]]:
+    """Return the drop of each tier by the name of its NIC."""
     found: dict[str, Mapping[str, Any]] = {}
     for key, entries in sorted(bags.get("guestnetwork", {}).items()):
         for entry in () if key == "id" else entries:

@@ -12,6 +12,8 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import redundancy
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.bgp import Bgp
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.ipv6 import Ipv6
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import LoadBalancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.metadata import Items
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.redundancy import (
@@ -101,6 +103,7 @@ class Device:
     dns: tuple[str, ...] = ()
     domain: str | None = None
     is_gateway: bool = True
+    six: Ipv6 | None = None
 
     @property
     def number(self) -> int:
@@ -232,6 +235,7 @@ class Settings:
     domain: str = "cloudnine.internal"
     gateway: IPv4Address | None = None
     resolvers: tuple[str, ...] = ()
+    resolvers6: tuple[str, ...] = ()
     external_dns: bool = False
     expose_dns: bool = False
     router_resolver_only: bool = False
@@ -267,7 +271,10 @@ class Away:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """Everything that the databags say, resolved to the NICs that are plugged in, and what VRRP says."""
+    """Everything that the databags say, resolved to the NICs that are plugged in, and what VRRP says.
+
+    `firewall` is of what enters by a public address, `inbound` of what enters a routed isolated network.
+    """
 
     settings: Settings
     state: VrrpState = VrrpState.UNKNOWN
@@ -276,8 +283,12 @@ class Router:
     warnings: tuple[str, ...] = ()
     nics: tuple[Nic, ...] = ()
     firewall: dict[IPv4Address, RuleList] = field(default_factory=dict)
+    inbound: RuleList = RuleList()
     egress: RuleList = RuleList()
     acls: dict[str, tuple[RuleList, RuleList]] = field(default_factory=dict)
+    inbound6: RuleList = RuleList()
+    egress6: RuleList = RuleList()
+    acls6: dict[str, tuple[RuleList, RuleList]] = field(default_factory=dict)
     forwards: tuple[Forward, ...] = ()
     static_nats: tuple[StaticNat, ...] = ()
     routes: tuple[StaticRoute, ...] = ()
@@ -288,11 +299,16 @@ class Router:
     passwords: dict[str, str] = field(default_factory=dict, repr=False)
     load_balancer: LoadBalancer | None = None
     vpn: Vpn = field(default_factory=Vpn)
+    bgp: Bgp | None = None
     away: Away = Away()
 
     def by_role(self, *roles: Role) -> tuple[Device, ...]:
         """Return the devices of the given roles in the order of their numbers."""
         return tuple(device for device in self.devices if device.role in roles)
+
+    def with_ipv6(self, *roles: Role) -> tuple[Device, ...]:
+        """Return the devices of the given roles, or all, that have IPv6."""
+        return tuple(device for device in self.devices if device.six and (not roles or device.role in roles))
 
     @property
     def served(self) -> tuple[Device, ...]:

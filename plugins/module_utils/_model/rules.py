@@ -37,6 +37,18 @@ def firewall(bags: Mapping[str, Any]) -> dict[IPv4Address, RuleList]:
     return {ip: RuleList(tuple(rules)) for ip, rules in sorted(found.items())}
 
 
+def inbound(bags: Mapping[str, Any]) -> RuleList:
+    """Return the ingress rules of a routed network; what no rule allows is denied.
+
+    They name no public address: their destinations are VMs, and none given means all of them.
+    """
+    rules: list[Rule] = []
+    for label, record in _by_id(bags):
+        if record["traffic_type"].lower() == "ingress" and values.address(record.get("src_ip")) is None:
+            rules += _rule(label, record, allow=True)
+    return RuleList(tuple(rules))
+
+
 def egress(bags: Mapping[str, Any]) -> RuleList:
     """Return the egress rules: under a default of "allow" they block, under "deny" they allow.
 
@@ -70,23 +82,24 @@ def _rule(label: str, record: Record, allow: bool) -> list[Rule]:
     protocol = None if record["protocol"] in _ANY else record["protocol"]
     match = Match(
         protocol=protocol,
-        ports=_port_pair(record.get("src_port_range")) if protocol in _WITH_PORTS else None,
-        icmp_type=_icmp(record.get("icmp_type")) if protocol == "icmp" else None,
-        icmp_code=_icmp(record.get("icmp_code")) if protocol == "icmp" else None,
+        ports=port_pair(record.get("src_port_range")) if protocol in _WITH_PORTS else None,
+        icmp_type=icmp_number(record.get("icmp_type")) if protocol == "icmp" else None,
+        icmp_code=icmp_number(record.get("icmp_code")) if protocol == "icmp" else None,
         sources=sources,
         destinations=destinations,
     )
     return [Rule(match, allow, label)]
 
 
-def _port_pair(pair: Any) -> Ports | None:
+def port_pair(pair: Any) -> Ports | None:
     """Return the range; none given, or 0, means all ports (B6)."""
     if not pair or not any(pair):
         return None
     return Ports(pair[0], pair[1])
 
 
-def _icmp(number: int | None) -> int | None:
+def icmp_number(number: int | None) -> int | None:
+    """Return a type or code of ICMP; -1 and none given mean any."""
     return None if number is None or number < 0 else number
 
 
@@ -111,9 +124,9 @@ def _acl_rules(items: Iterable[Record], label: str, towards: bool) -> tuple[Rule
         kind = item["type"]
         match = Match(
             protocol=_acl_protocol(item),
-            ports=_port_pair((item.get("first_port", 0), item.get("last_port", 0))) if kind in _WITH_PORTS else None,
-            icmp_type=_icmp(item.get("icmp_type")) if kind == "icmp" else None,
-            icmp_code=_icmp(item.get("icmp_code")) if kind == "icmp" else None,
+            ports=port_pair((item.get("first_port", 0), item.get("last_port", 0))) if kind in _WITH_PORTS else None,
+            icmp_type=icmp_number(item.get("icmp_type")) if kind == "icmp" else None,
+            icmp_code=icmp_number(item.get("icmp_code")) if kind == "icmp" else None,
             sources=networks if towards else (),
             destinations=() if towards else networks,
         )
@@ -211,7 +224,7 @@ def _port_text(value: Any) -> Ports | None:
     if found is None or found.startswith("any"):
         return None
     first, _colon, last = found.partition(":")
-    return _port_pair((int(first), int(last or first)))
+    return port_pair((int(first), int(last or first)))
 
 
 def static_nats(bags: Mapping[str, Any]) -> tuple[StaticNat, ...]:

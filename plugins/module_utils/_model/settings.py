@@ -24,6 +24,7 @@ def settings(bags: Mapping[str, Any]) -> Settings:
         domain=values.domain(config.get("domain")) or "cloudnine.internal",
         gateway=values.address(config.get("gateway")),
         resolvers=_resolvers(config),
+        resolvers6=_resolvers6(config),
         external_dns=values.flag(config.get("useextdns")),
         expose_dns=values.flag(config.get("exposedns")),
         router_resolver_only=values.flag(config.get("userouteripresolver")),
@@ -69,6 +70,11 @@ def _kind(name: str | None, bags: Mapping[str, Any]) -> Kind:
 def _resolvers(config: Mapping[str, Any]) -> tuple[str, ...]:
     names = ("dns1", "dns2", "internaldns1", "internaldns2")
     found = (values.address(config.get(name)) for name in names)
+    return tuple(dict.fromkeys(str(ip) for ip in found if ip))
+
+
+def _resolvers6(config: Mapping[str, Any]) -> tuple[str, ...]:
+    found = (values.address6(config.get(name)) for name in ("ip6dns1", "ip6dns2"))
     return tuple(dict.fromkeys(str(ip) for ip in found if ip))
 
 

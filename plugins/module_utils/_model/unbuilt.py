@@ -54,48 +54,9 @@ def _monitored(bags: Bags) -> list[str]:
     return ["services", *checks] if values.text(found.get("config")) else checks
 
 
-def _ipv6(bags: Bags) -> Iterator[str]:
-    """Name what gives the router or its networks an IPv6 address."""
-    yield from _arguments("eth0ip6", "eth1ip6", "eth2ip6", "guestgw6", "ip6gateway", "ip6firewall")(bags)
-    for device, tiers in sorted(bags.get("guestnetwork", {}).items()):
-        fields = ("router_guest_ip6", "router_ip6", "cidr6")
-        if device != "id" and any(tier.get(field) for tier in tiers for field in fields):
-            yield f"guestnetwork {device}"
-
-
-def _rules_for_ipv6(bags: Bags) -> Iterator[str]:
-    """Name the rules whose networks are IPv6 networks only, so that nothing of them is in force."""
-    for key, rule in bags.get("firewallrules", {}).items():
-        sides = [",".join(rule.get(f"{side}_cidr_list") or ()) for side in ("source", "dest")] if key != "id" else []
-        if ":" in "".join(sides) and any(map(_only6, sides)):
-            yield f"firewallrules {key}"
-    for key, entry in bags.get("networkacl", {}).items():
-        for side in ("ingress", "egress") if key != "id" else ():
-            for number, item in enumerate(entry[f"{side}_rules"]):
-                if _only6(item["cidr"]):
-                    yield f"networkacl {key} {side}[{number}]"
-    for key, forwards in bags.get("forwardingrules", {}).items():
-        for forward in forwards if key != "id" else ():
-            if _only6(forward.get("source_cidr_list") or ""):
-                yield f"forwardingrules {key} {forward.get('public_ports')}"
-
-
-def _only6(cidrs: str) -> bool:
-    return ":" in cidrs and values.cidrs(cidrs.split(",")) is None
-
-
 UNBUILT = (
-    Unbuilt(
-        "is_routed=true",
-        "routed mode: nothing is translated, and nothing new may enter from a public NIC, whatever rules allow it",
-        lambda bags: ("boot arguments",) if values.flag(_config(bags).get("is_routed")) else (),
-    ),
     Unbuilt("remoteaccessvpn", "no VPN server runs", _records("remoteaccessvpn")),
     Unbuilt("vpnuserlist", "the users of a VPN are kept and cannot log in", _records("vpnuserlist")),
-    Unbuilt("bgppeers", "no BGP session is opened and nothing is announced", _records("bgppeers")),
-    Unbuilt("IPv6 addresses", "none is set, nothing is advertised, and nothing of IPv6 passes", _ipv6),
-    Unbuilt("ipv6firewallrules", "nothing of IPv6 passes, whatever rules allow it", _records("ipv6firewallrules")),
-    Unbuilt("rules for IPv6 only", "nothing of IPv6 passes, and these rules have no other effect", _rules_for_ipv6),
     Unbuilt("monitorservice", "no service is watched and no health check runs", _monitored),
     Unbuilt("userdata", "the router's own user data (a boot argument) is not run", _arguments("userdata")),
     Unbuilt("sshonguest", "sshd listens on the control NIC only", _arguments("sshonguest")),

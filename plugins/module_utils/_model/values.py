@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 NO_VALUE = frozenset({"", "None", "null", "ERROR"})
@@ -74,6 +74,38 @@ def _network(found: str) -> IPv4Network:
     return IPv4Network(found, strict=False)
 
 
+def address6(value: Any) -> IPv6Address | None:
+    """Return an IPv6 address, None where the text means nothing or is no address (:: included)."""
+    found = text(value)
+    return None if found is None else _address6(found)
+
+
+@lru_cache(_CACHE)
+def _address6(found: str) -> IPv6Address | None:
+    try:
+        parsed = IPv6Address(found)
+    except ValueError:
+        return None
+    return None if parsed.is_unspecified else parsed
+
+
+def interface6(ip: Any, length: Any) -> IPv6Interface | None:
+    """Return address and prefix length, None without an address."""
+    host = address6(ip)
+    return None if host is None else IPv6Interface(f"{host}/{length}")
+
+
+def network6(value: Any) -> IPv6Network | None:
+    """Return an IPv6 network with its host bits cleared, None where the text means nothing or is an IPv4 network."""
+    found = text(value)
+    return None if found is None or ":" not in found else _network6(found)
+
+
+@lru_cache(_CACHE)
+def _network6(found: str) -> IPv6Network:
+    return IPv6Network(found, strict=False)
+
+
 def words(value: Any) -> tuple[str, ...]:
     """Return the values of a comma list, each once, without those that mean nothing."""
     parts = (text(part) for part in str(value or "").split(","))
@@ -99,3 +131,12 @@ def cidrs(values: Iterable[str]) -> tuple[str, ...] | None:
     if given and not found:
         return None
     return () if "0.0.0.0/0" in found else tuple(dict.fromkeys(found))
+
+
+def cidrs6(values: Iterable[str]) -> tuple[str, ...] | None:
+    """Return the IPv6 CIDRs of a list in canonical form: () when it is empty or has ::/0, None without one of IPv6."""
+    given = [value for value in (text(item) for item in values) if value]
+    found = [str(_network6(value)) for value in given if ":" in value]
+    if given and not found:
+        return None
+    return () if "::/0" in found else tuple(dict.fromkeys(found))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Device,
@@ -14,6 +14,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Role,
     Router,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import ipv6
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Announce,
     File,
@@ -23,6 +24,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 )
 
 MAIN = 254
+DEFAULT6 = "::/0"
+DEFAULTS = ("default", DEFAULT6)
+"""The default routes of IPv4 and of IPv6."""
 MARK_PRIORITY, SOURCE_PRIORITY = 1000, 2000
 """A rule of table T has priority 1000 + T when it looks at the mark, 2000 + T when at the source."""
 
@@ -87,12 +91,13 @@ class PolicyRule:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Links, addresses (in order) by device, routes and rules: of the plan, or of the kernel."""
+    """Links, addresses (IPv4 in order) by device, routes and rules: of the plan, or of the kernel."""
 
     links: dict[str, Link] = field(default_factory=dict)
     addresses: dict[str, tuple[IPv4Interface, ...]] = field(default_factory=dict)
     routes: frozenset[Route] = frozenset()
     rules: frozenset[PolicyRule] = frozenset()
+    addresses6: dict[str, frozenset[IPv6Interface]] = field(default_factory=dict)
 
 
 def network(router: Router) -> Network:
@@ -105,19 +110,20 @@ def network(router: Router) -> Network:
     addresses: dict[str, tuple[IPv4Interface, ...]] = {nic.name: () for nic in router.nics}
     addresses.update({d.name: tuple(a.interface for a in d.addresses) for d in router.devices})
     routes = (route for route in _routes(router) if not route.device or links[route.device].up)
-    return Network(links, addresses, frozenset(routes), frozenset(_rules(router)))
+    return Network(links, addresses, frozenset(routes), frozenset(_rules(router)), ipv6.addresses(router))
 
 
 def wanted(router: Router, cpus: int) -> Wanted:
     """Return the table names and the per-NIC kernel settings; `cpus` is the number of processors."""
     tables = [f"{d.table} Table_{d.name}\n" for d in router.devices if d.role is not Role.CONTROL]
-    knobs = [("/proc/sys/net/ipv4/ip_forward", "1" if router.settings.kind.routes else "0")]
+    knobs = [("/proc/sys/net/ipv4/ip_forward", "1" if router.settings.kind.routes else "0"), ipv6.forwarding(router)]
     for device in router.devices:
         strict = "1" if _strict(router, device) else "0"
         knobs.append((f"/proc/sys/net/ipv4/conf/{device.name}/rp_filter", strict))
         if cpus > 1:
             queue = f"/sys/class/net/{device.name}/queues/rx-0"
             knobs += [(f"{queue}/rps_cpus", _mask(cpus)), (f"{queue}/rps_flow_cnt", "256")]
+    knobs += ipv6.knobs(router)
     header = "# Owned by cloudstack.virtual_router (interfaces): do not edit.\n"
     return Wanted(
         files=(File("/etc/iproute2/rt_tables.d/cloudstack.conf", header + "".join(tables)),),
@@ -145,6 +151,7 @@ def _mask(cpus: int) -> str:
 
 def _routes(router: Router) -> list[Route]:
     routes = [*_default_route(router), *_management_routes(router)]
+    routes += [Route(MAIN, DEFAULT6, via=hop, device=name) for name, hop in ipv6.default_routes(router)]
     for device in router.devices:
         if device.role in (Role.PUBLIC, Role.PRIVATE_GATEWAY) and router.settings.kind.routes:
             routes += _outside_table(router, device)
@@ -215,13 +222,15 @@ def compare(router: Router, live: Network) -> list[Step]:
     """Return the steps from live to wanted: stale state goes first, then links, addresses, routes, rules."""
     target = network(router)
     new, stale = _addresses(target, _without_virtual(router, live))
+    new6, stale6 = ipv6.compare(router, target.addresses6, live.addresses6)
     undone = [f"rule del {rule.line}" for rule in sorted(live.rules - target.rules)]
     stale_routes, foreign = _stale_routes(router, target, live)
     undone += [f"route del {route.selector}" for route in stale_routes]
-    undone += [f"addr del {interface} dev {device}" for device, interface in stale]
+    undone += [f"addr del {interface} dev {device}" for device, interface in (*stale, *stale6)]
     lines = [*undone, *_links(target, live)]
     lines += [f"addr add {interface} brd + dev {device}" for device, interface in new]
-    lost = {device for device, _interface in [*new, *stale]} | _raised(target, live)
+    lines += [f"addr add {interface} dev {device} nodad" for device, interface in new6]
+    lost = {device for device, _interface in [*new, *stale, *new6, *stale6]} | _raised(target, live)
     lines += [
         f"route replace {route.line}"
         for route in sorted(target.routes)
@@ -237,6 +246,7 @@ def compare(router: Router, live: Network) -> list[Step]:
         for device, interface in new
         if target.links[device].up
     ]
+    announced += [(device, str(interface.ip), "") for device, interface in new6 if target.links[device].up]
     return [*steps, Announce(tuple(announced))] if announced else steps
 
 
@@ -246,11 +256,15 @@ def _stale_routes(router: Router, target: Network, live: Network) -> tuple[list[
     A route that was added by hand stays where it contradicts nothing: it is in the main table, and leads to no part of
     a network that the router is connected to or has a route to. The default route is the router's own matter.
     """
-    known = [network for device in router.devices for network in device.networks]
-    known += [IPv4Network(r.network) for r in target.routes if r.table == MAIN and r.network != "default"]
+    known: list[IPv4Network | IPv6Network] = [n for device in router.devices for n in device.networks]
+    known += [device.six.network for device in router.devices if device.six]
+    known += [ip_network(r.network) for r in target.routes if r.table == MAIN and r.network not in DEFAULTS]
     replaced = {(route.table, route.network, route.metric) for route in target.routes}
     stale, foreign = [], []
+    gone = {device.name for device in router.devices if device.six is None}
     for route in sorted(live.routes - target.routes):
+        if ":" in route.network and route.device in gone:
+            continue  # They go with IPv6 itself.
         if route.by_hand and _contradicts_nothing(route, known):
             continue
         if (route.table, route.network, route.metric) not in replaced:
@@ -260,11 +274,13 @@ def _stale_routes(router: Router, target: Network, live: Network) -> tuple[list[
     return stale, foreign
 
 
-def _contradicts_nothing(route: Route, known: list[IPv4Network]) -> bool:
-    if route.table != MAIN or route.network == "default":
+def _contradicts_nothing(route: Route, known: list[IPv4Network | IPv6Network]) -> bool:
+    if route.table != MAIN or route.network in DEFAULTS:
         return False
-    network = IPv4Network(route.network)
-    return not any(network.subnet_of(other) for other in known)
+    network = ip_network(route.network)
+    if isinstance(network, IPv4Network):
+        return not any(network.subnet_of(other) for other in known if isinstance(other, IPv4Network))
+    return not any(network.subnet_of(other) for other in known if isinstance(other, IPv6Network))
 
 
 def _addresses(

@@ -11,15 +11,16 @@ import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Interface
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.redundancy import PairLink
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    Device,
     Role,
     Router,
     VrrpState,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces, neighbours
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.shares import SHARES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     Effect,
@@ -47,7 +48,8 @@ UNITS = (LINK_UNIT, RELAY_UNIT, "conntrackd", "keepalived", "cloudstack-redundan
 _CHECK = ("keepalived", "--config-test", "--use-file={}")
 _NFT_CHECK = ("nft", "--check", "--file", "{}")
 _MOVED = re.compile(r"^ +([0-9.]+)/32 dev (\S+) scope link$", re.MULTILINE)
-"""An address in keepalived's configuration, as the template writes it."""
+_MOVED6 = re.compile(r"^ +([0-9a-f:]+)/[0-9]+ dev (\S+) -nodad$", re.MULTILINE)
+"""An address in keepalived's configuration, as the template writes it, of IPv4 and of IPv6."""
 
 PRIORITY, BUMP = 253, 1
 """Equal on both routers, so nothing but the address breaks a tie; high, because the time that a backup waits after the
@@ -69,12 +71,16 @@ lost it already, the advertisement that follows goes by all tiers, and in time: 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What becoming primary or backup changes: `ip` lines, addresses to announce, daemons that the primary runs."""
+    """What becoming primary or backup changes: `ip` lines, addresses to announce, daemons that the primary runs.
+
+    `announce6` are frames, each with its NIC: no program of the router's makes them.
+    """
 
     primary: tuple[str, ...]
     backup: tuple[str, ...]
     withdraw: tuple[str, ...]
     announce: tuple[str, ...]
+    announce6: tuple[tuple[str, bytes], ...]
     units: tuple[str, ...]
 
 
@@ -149,8 +155,8 @@ def leaving(router: Router, config: str) -> tuple[tuple[str, str], ...]:
 
     keepalived gives way when somebody else removes an address of it or takes its link down: it must let go first.
     """
-    before = {(nic, ip) for ip, nic in _MOVED.findall(config)}
-    after = {(name, str(ip)) for ip, name in _moved(router)}
+    before = {(nic, ip) for known in (_MOVED, _MOVED6) for ip, nic in known.findall(config)}
+    after = {(name, str(ip)) for ip, name in _moved(router)} | {(name, str(i.ip)) for i, name in _moved6(router)}
     return tuple(sorted(before - after))
 
 
@@ -180,13 +186,25 @@ def transition(router: Router) -> Transition:
     return Transition(
         primary=_lines(primary, interfaces.network(backup)),
         backup=tuple(f"link set dev {device.name} down" for device in moved),
-        withdraw=tuple(f"addr del {ip}/32 dev {name}" for ip, name in _moved(router)),
+        withdraw=(
+            *(f"addr del {ip}/32 dev {name}" for ip, name in _moved(router)),
+            *(f"addr del {interface} dev {name}" for interface, name in _moved6(router)),
+        ),
         announce=(
             *(f"{v.device.name} {v.interface.ip}" for v in router.virtual_addresses),
             *(f"{device.name} {address.ip}" for device in moved for address in device.addresses),
         ),
+        announce6=_frames(router, moved),
         units=tuple(unit for share in SHARES.values() for unit in share.primary_units(router)),
     )
+
+
+def _frames(router: Router, moved: Iterable[Device]) -> tuple[tuple[str, bytes], ...]:
+    """Return the neighbour advertisements of all addresses that move, or are on a link that comes up."""
+    macs = {nic.name: nic.mac for nic in router.nics}
+    told = [(name, interface.ip) for interface, name in _moved6(router)]
+    told += [(device.name, device.six.own.ip) for device in moved if device.six and device.six.own]
+    return tuple((name, neighbours.advertisement(macs[name], ip)) for name, ip in told if name in macs)
 
 
 def _lines(router: Router, live: interfaces.Network) -> tuple[str, ...]:
@@ -199,7 +217,8 @@ def _knobs(router: Router) -> tuple[tuple[str, str], ...]:
     A router that was frozen has not seen what a connection said meanwhile: it must not call the rest invalid (C7).
     """
     moved = router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY)
-    announced = tuple((f"/proc/sys/net/ipv4/conf/{device.name}/arp_notify", "1") for device in moved)
+    announced = [(f"/proc/sys/net/ipv4/conf/{device.name}/arp_notify", "1") for device in moved]
+    announced += [(f"/proc/sys/net/ipv6/conf/{device.name}/ndisc_notify", "1") for device in moved if device.six]
     return (*announced, ("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "1"))
 
 
@@ -208,6 +227,12 @@ def _moved(router: Router) -> tuple[tuple[IPv4Address, str], ...]:
     gateways = [(virtual.interface.ip, virtual.device.name) for virtual in router.virtual_addresses]
     advertised = [] if router.pair_link is None else [(router.pair_link.shared, router.pair_link.name)]
     return tuple(dict.fromkeys([*advertised, *gateways]))
+
+
+def _moved6(router: Router) -> tuple[tuple[IPv6Interface, str], ...]:
+    """Return the IPv6 addresses that keepalived moves, with their links: gateways, and the source of advertisements."""
+    guests = router.with_ipv6(Role.GUEST) if router.virtual_addresses else ()
+    return tuple((interface, device.name) for device in guests if device.six for interface in device.six.moving)
 
 
 def _shell(variables: Mapping[str, str]) -> str:
@@ -223,6 +248,7 @@ def _prepared(router: Router, link: PairLink) -> tuple[File, ...]:
         "backup.ip": change.backup,
         "withdraw.ip": change.withdraw,
         "announce": change.announce,
+        "announce6": tuple(f"{name} {_octal(frame)}" for name, frame in change.announce6),
     }
     public = [device.name for device in router.by_role(Role.PUBLIC) if device.addresses]
     variables = {
@@ -237,6 +263,11 @@ def _prepared(router: Router, link: PairLink) -> tuple[File, ...]:
     }
     files = [File(f"{DIRECTORY}/{name}", "".join(f"{line}\n" for line in lines)) for name, lines in lists.items()]
     return (*files, File(PAIR, _shell(variables)))
+
+
+def _octal(frame: bytes) -> str:
+    """Return bytes as printf(1) takes them for %b."""
+    return "".join(f"\\0{byte:03o}" for byte in frame)
 
 
 def _peers(router: Router, link: PairLink, render: Callable[..., str]) -> str:
@@ -266,6 +297,7 @@ def _conntrackd(link: PairLink, render: Callable[..., str]) -> str:
 
 def _keepalived(router: Router, link: PairLink, render: Callable[..., str]) -> str:
     first, *others = (f"{ip}/32 dev {name} scope link" for ip, name in _moved(router))
+    others += [f"{interface} dev {name} -nodad" for interface, name in _moved6(router)]
     pause, missing = advertisements(router.settings.advert_interval)
     return render(
         "keepalived/keepalived.conf.j2",

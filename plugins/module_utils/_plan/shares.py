@@ -8,6 +8,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
     dhcp_dns,
     load_balancer,
     metadata,
+    routing,
     vpn,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.share import Share
@@ -17,5 +18,6 @@ SHARES: dict[str, Share] = {
     "metadata": metadata.SHARE,
     "load_balancer": load_balancer.SHARE,
     "vpn": vpn.SHARE,
+    "routing": routing.SHARE,
 }
 """By the name of the service. One that is missing here adds nothing."""

@@ -30,7 +30,8 @@ class Effect(Enum):
 class File:
     """A file wanted on the router; `checker` is the daemon's own check, with `{}` for the candidate.
 
-    One that is `durable` is on the disk before it counts: what guards the boot must survive a power cut.
+    One that is `durable` is on the disk before it counts: what guards the boot must survive a power cut. `owner` is the
+    user and group that has it, root if none is named.
     """
 
     path: str
@@ -40,6 +41,7 @@ class File:
     effect: Effect = Effect.NONE
     checker: tuple[str, ...] = ()
     durable: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def wanted(router: Router, render: Callable[..., str], given: Given) -> Wanted:
     files = [
         File("/etc/hostname", f"{settings.name}\n"),
         File("/etc/hosts", render("system/hosts.j2", header=HEADER, name=settings.name, addresses=own)),
-        File("/etc/resolv.conf", render("system/resolv.conf.j2", header=HEADER, settings=settings)),
+        File("/etc/resolv.conf", _resolvers(router, render)),
         File("/root/.ssh/authorized_keys", "".join(f"{key}\n" for key in keys), mode=0o600),
         File("/etc/ssh/sshd_config.d/cloudstack.conf", sshd, effect=Effect.RELOAD),
     ]
@@ -55,6 +55,12 @@ def wanted(router: Router, render: Callable[..., str], given: Given) -> Wanted:
         knobs=(("/proc/sys/kernel/hostname", settings.name),),
         units=(Unit("ssh", running=bool(control)),),
     )
+
+
+def _resolvers(router: Router, render: Callable[..., str]) -> str:
+    """Return resolv.conf; what only IPv6 reaches is left out where there is none, as each try costs seconds."""
+    six = router.settings.resolvers6 if router.with_ipv6() else ()
+    return render("system/resolv.conf.j2", header=HEADER, settings=router.settings, resolvers6=six)
 
 
 def timer(router: Router) -> Wanted:

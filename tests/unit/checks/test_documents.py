@@ -86,7 +86,7 @@ def test_readme_shows_what_is_not_built() -> None:
 @pytest.mark.parametrize(
     ("text", "commands", "words"),
     [
-        (README.replace("| bgppeers |", "| bgppeer |"), set(), ["and not in the table: bgppeers", "bgppeer:"]),
+        (README.replace("| baremetal |", "| bgppeer |"), set(), ["and not in the table: baremetal", "bgppeer:"]),
         (README.replace("| userdata |", "| userdata | in vain |\n| userdata |"), set(), ["userdata: in vain"]),
         ("# No such section\n", set(), ["not built, and not in the table"]),
     ],

@@ -29,7 +29,7 @@ def number(address: str) -> int:
 
 def ways(router: Router, address: str) -> set[str] | str:
     """Return the NICs by which a source is let in; `world` where no network holds it, else what is said instead."""
-    (networks, world), chains = sources.planned(router)
+    (networks, _networks6, world), chains = sources.planned(router)
     by_name = {chain.name: chain for chain in chains}
     for element in networks.elements:
         ends, verdict = element.split(" : ")

@@ -17,6 +17,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.s
     load_balancer,
     metadata,
     redundancy,
+    routing,
     system,
     vpn,
 )
@@ -30,6 +31,7 @@ SERVICES: dict[str, Service] = {
     "metadata": metadata.SERVICE,
     "load_balancer": load_balancer.SERVICE,
     "vpn": vpn.SERVICE,
+    "routing": routing.SERVICE,
     "redundancy": redundancy.SERVICE,
 }
 """The services in the order they are applied."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import compare
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import (
     conntrack,
+    conntrack6,
     flow_patterns,
     tables,
 )
@@ -58,7 +60,7 @@ def plan(host: Host, router: Router, committed: Router) -> list[Step]:
         generation.remember(count)
     steps += compare(kept_for_boot, present)
     olds = (committed, *host.undone)
-    if flow_patterns.patterns(olds, router):
+    if flow_patterns.patterns(olds, router) or conntrack6.narrows(olds, router):
         steps.append(conntrack.CutFlows(olds, router))
     return steps
 
@@ -80,6 +82,9 @@ def _cut_flows(step: conntrack.CutFlows, host: Host) -> None:
     with Connections() as kernel:
         for pattern in flow_patterns.patterns(step.olds, step.new):
             count += kernel.cut(pattern, verdicts.cuts)
+    if conntrack6.narrows(step.olds, step.new):
+        with Connections(socket.AF_INET6) as kernel:
+            count += kernel.cut(flow_patterns.ANY, conntrack6.Verdicts6(step.olds, step.new).cuts)
     host.run.log(f"cut {count} connections")
 
 

@@ -59,7 +59,7 @@ NETWORK_ACL = record(
         "mac_address": may(k.mac),
         "nic_ip": may(k.ipv4),
         "nic_netmask": may(k.number(0, 32)),
-        "nic_ip6_cidr": may(k.cidr6),
+        "nic_ip6_cidr": may(k.prefix6),
         "private_gateway_acl": may(k.boolean),
         "ingress_rules": need(ACL_RULES),
         "egress_rules": need(ACL_RULES),

@@ -67,7 +67,7 @@ _KNOWN: dict[str, Kind] = {
     "type": k.one_of(*ROUTER_TYPES),
     "authorized_key": _public_keys,
     "gateway": k.ipv4,
-    "ip6gateway": k.ipv6,
+    "ip6gateway": k.next_hop6,
     "publicMtu": MTU,
     "privateMtu": MTU,
     "advert_int": _SECONDS,
@@ -75,7 +75,7 @@ _KNOWN: dict[str, Kind] = {
     "guestgw": k.ipv4,
     "guestbrd": k.ipv4,
     "guestcidrsize": PREFIX4,
-    "guestgw6": k.ipv6,
+    "guestgw6": k.host6,
     "guestcidr6size": PREFIX6,
     "domain": k.domain,
     "cidrsize": PREFIX4,
@@ -86,8 +86,8 @@ _KNOWN: dict[str, Kind] = {
     "dns2": k.ip,
     "internaldns1": k.ip,
     "internaldns2": k.ip,
-    "ip6dns1": k.ipv6,
-    "ip6dns2": k.ipv6,
+    "ip6dns1": k.host6,
+    "ip6dns2": k.host6,
     "dnssearchorder": k.comma_list(k.domain),
     "mgmtcidr": k.comma_list(k.cidr4),
     "localgw": k.ipv4,
@@ -99,7 +99,7 @@ _KNOWN: dict[str, Kind] = {
 for _number in range(3):
     _KNOWN[f"eth{_number}ip"] = k.ipv4
     _KNOWN[f"eth{_number}mask"] = k.netmask
-    _KNOWN[f"eth{_number}ip6"] = k.ipv6
+    _KNOWN[f"eth{_number}ip6"] = k.host6
     _KNOWN[f"eth{_number}ip6prelen"] = PREFIX6
 
 # These may be shown in a message; anything else may be a password or an API key.

@@ -34,7 +34,7 @@ def firewall_rule(cidr: Kind) -> Kind:
             "default_egress_policy": may(k.boolean),
             "source_cidr_list": may(list_of(cidr)),
             "dest_cidr_list": may(list_of(cidr)),
-            "guest_ip6_cidr": may(k.cidr6),
+            "guest_ip6_cidr": may(k.prefix6),
         }
     )
 

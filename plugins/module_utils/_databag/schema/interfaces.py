@@ -97,13 +97,13 @@ GUEST_NETWORK = record(
         "dns": may(k.comma_list(k.ip)),
         "domain_name": may(k.domain),
         "cidr6": may(PREFIX6),
-        "dns6": may(k.comma_list(k.ipv6)),
-        "router_guest_ip6": may(k.ipv6),
-        "router_guest_ip6_cidr": may(k.cidr6),
-        "router_guest_ip6_gateway": may(k.ipv6),
-        "router_ip6": may(k.ipv6),
-        "router_ip6_cidr": may(k.cidr6),
-        "router_ip6_gateway": may(k.ipv6),
+        "dns6": may(k.comma_list(k.host6)),
+        "router_guest_ip6": may(k.host6),
+        "router_guest_ip6_cidr": may(k.prefix6),
+        "router_guest_ip6_gateway": may(k.host6),
+        "router_ip6": may(k.host6),
+        "router_ip6_cidr": may(k.prefix6),
+        "router_ip6_gateway": may(k.next_hop6),
     }
 )
 

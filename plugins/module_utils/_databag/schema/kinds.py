@@ -163,6 +163,30 @@ def ipv6(value: Any) -> str:
     return value
 
 
+@lru_cache(_CACHE)
+def _is_host6(value: str) -> bool:
+    if not _is_ipv6(value):
+        return False
+    ip6 = ipaddress.IPv6Address(value)
+    return not (ip6.is_unspecified or ip6.is_loopback or ip6.is_multicast or ip6.ipv4_mapped or ip6.is_link_local)
+
+
+@shaped(lambda: shape_of(ipv6))
+def host6(value: Any) -> str:
+    """Accept an IPv6 address that a host can have beyond its link."""
+    if not isinstance(value, str) or not _is_host6(value):
+        raise MismatchError("the IPv6 address of a host", value)
+    return value
+
+
+@shaped(lambda: shape_of(ipv6))
+def next_hop6(value: Any) -> str:
+    """Accept an IPv6 address that a router can have, of its link as well."""
+    if isinstance(value, str) and _is_ipv6(value) and ipaddress.IPv6Address(value).is_link_local:
+        return value
+    return host6(value)
+
+
 @shaped(lambda: {"anyOf": [shape_of(ipv4), shape_of(ipv6)]})
 def ip(value: Any) -> str:
     """Accept an IPv4 or IPv6 address."""
@@ -196,6 +220,15 @@ def cidr6(value: Any) -> str:
     if not isinstance(value, str) or cidr_family(value) != 6:
         raise MismatchError("an IPv6 CIDR such as 2001:db8::/64", value)
     return value
+
+
+@shaped(lambda: shape_of(cidr6))
+def prefix6(value: Any) -> str:
+    """Accept the prefix of a network of hosts: no part of what has a meaning of its own, and no whole registry's."""
+    network = ipaddress.IPv6Network(cidr6(value), strict=False)
+    if network.prefixlen < 16 or not _is_host6(str(network.broadcast_address)):
+        raise MismatchError("the prefix of an IPv6 network such as 2001:db8::/64", value)
+    return str(value)
 
 
 @shaped(lambda: {"anyOf": [shape_of(cidr4), shape_of(cidr6)]})

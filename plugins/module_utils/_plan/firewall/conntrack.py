@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Protocol
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     NO_ACL,
@@ -157,10 +158,10 @@ class Judge:
             return self._enters(flow, source) and self._reaches(flow, source)
         if flow.destination in self.own or flow.source in self.own:
             return True
-        if source is None or source.role is not Role.GUEST:
-            return source is None or self._passes(flow, source, self.device(flow.destination))
         target = self.device(flow.destination)
-        if target is not None:
+        if source is None:
+            return self._comes_in(flow, target)
+        if source.role is not Role.GUEST or target is not None:
             return self._passes(flow, source, target)
         return self._leaves(flow, source)
 
@@ -189,6 +190,14 @@ class Judge:
     def device(self, ip: IPv4Address) -> Device | None:
         """Return the guest device or private gateway behind which an address is, or None."""
         return next((device for network, device in self.reach if ip in network), None)
+
+    def _comes_in(self, flow: Flow, target: Device | None) -> bool:
+        """Judge what comes from outside to where no public address of the router leads: only routed mode has such."""
+        if target is None or not self.router.settings.routed:
+            return True
+        if target.name not in self.acls and not _verdict(self.router.inbound, flow):
+            return False
+        return self._passes(flow, None, target)
 
     def _enters(self, flow: Flow, source: Device | None) -> bool:
         """Judge by the firewall of the public address, which connections from inside do not meet."""
@@ -257,10 +266,22 @@ def decisive(rules: RuleList, flow: Flow, translated: bool = False) -> Rule | No
     """Return the first rule that matches, or None; a translated flow is seen with its inner destination."""
     destination = flow.reply_source if translated else flow.destination
     port = flow.reply_port if translated and flow.protocol in _PORTS else flow.port
-    return next((rule for rule in rules.rules if _matches(rule.match, flow, destination, port)), None)
+    return next((rule for rule in rules.rules if matches(rule.match, flow, destination, port)), None)
 
 
-def _matches(match: Match, flow: Flow, destination: IPv4Address, port: int) -> bool:
+class Sent(Protocol):
+    """What a rule looks at besides the destination: flows of both families have it."""
+
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def source(self) -> IPv4Address | IPv6Address: ...
+    @property
+    def code(self) -> int: ...
+
+
+def matches(match: Match, flow: Sent, destination: IPv4Address | IPv6Address, port: int) -> bool:
+    """Tell whether a rule applies to a flow with this destination and port."""
     if match.protocol not in (None, flow.protocol):
         return False
     if match.ports is not None and port not in match.ports:
@@ -274,7 +295,7 @@ def _holds(networks: tuple[IPv4Network, ...], ip: IPv4Address) -> bool:
     return any(ip in network for network in networks)
 
 
-def _inside(ip: IPv4Address, cidrs: tuple[str, ...]) -> bool:
+def _inside(ip: IPv4Address | IPv6Address, cidrs: tuple[str, ...]) -> bool:
     value = int(ip)
     return not cidrs or any(first <= value <= last for first, last in map(span, cidrs))
 
@@ -282,5 +303,5 @@ def _inside(ip: IPv4Address, cidrs: tuple[str, ...]) -> bool:
 @lru_cache(65536)
 def span(cidr: str) -> tuple[int, int]:
     """Return the first and the last address of a network, as numbers."""
-    network = IPv4Network(cidr)
+    network = IPv6Network(cidr) if ":" in cidr else IPv4Network(cidr)
     return int(network.network_address), int(network.broadcast_address)

@@ -82,9 +82,10 @@ def _patterns(old: Router, new: Router) -> Iterator[Pattern]:
         address, _dot, port = listener.partition(" . ")
         yield Pattern(IPv4Address(address), NUMBERS["tcp"], int(port))
     for ip, rules in old.firewall.items():
-        for found in _narrowed(rules, new.firewall.get(ip, RuleList())):
+        for found in narrowed(rules, new.firewall.get(ip, RuleList())):
             yield replace(found, destination=ip)
-    yield from _narrowed(old.egress, new.egress)
+    yield from narrowed(old.inbound, new.inbound)
+    yield from narrowed(old.egress, new.egress)
     yield from _of_acls(old, new)
 
 
@@ -101,11 +102,11 @@ def _of_acls(old: Router, new: Router) -> Iterator[Pattern]:
     for device in old.by_role(Role.GUEST, Role.PRIVATE_GATEWAY):
         before, after = (router.acls.get(device.name, NO_ACL) for router in (old, new))
         for was, now in zip(before, after, strict=True):
-            for found in _narrowed(was, now):
+            for found in narrowed(was, now):
                 yield replace(found, port=None, reply_port=found.port)
 
 
-def _narrowed(old: RuleList, new: RuleList) -> Iterator[Pattern]:
+def narrowed(old: RuleList, new: RuleList) -> Iterator[Pattern]:
     """Yield what the new list may deny that the old one allowed.
 
     When the rules that both have are in the same order, only one that went or came can have made the difference.

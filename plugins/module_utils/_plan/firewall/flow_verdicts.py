@@ -119,6 +119,7 @@ def _ports(router: Router) -> Iterator[tuple[int, int]]:
 
 def _lists(router: Router) -> Iterator[RuleList]:
     yield from router.firewall.values()
+    yield router.inbound
     yield router.egress
     for ingress, egress in router.acls.values():
         yield from (ingress, egress)

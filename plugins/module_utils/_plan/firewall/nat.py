@@ -151,9 +151,10 @@ def sources(router: Router) -> tuple[NamedSet, ...]:
             static.setdefault(f"{device.name} . {nat.internal_ip}", str(nat.public_ip))
             marks.setdefault(str(nat.internal_ip), str(device.table))
     leaving = [*router.by_role(Role.PUBLIC), *(d for d in router.by_role(Role.PRIVATE_GATEWAY) if d.source_nat)]
-    translating = [] if router.settings.routed else leaving
-    nics = {d.name: str(d.addresses[0].ip) for d in translating if d.addresses}
+    nics = {d.name: str(d.addresses[0].ip) for d in leaving if d.addresses}
     guests = {d.name: str(router.guest_address(d)) for d in router.by_role(Role.GUEST) if d.addresses}
+    if router.settings.routed:
+        nics, guests = {}, {}
     return (
         NamedSet("vpc_networks", "ipv4_addr", inside, interval=True),
         table("static_nat_source", "ifname . ipv4_addr", "ipv4_addr", static),

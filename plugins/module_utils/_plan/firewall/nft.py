@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Ports
 
@@ -70,8 +70,11 @@ def table(name: str, key_type: str, data_type: str, elements: Mapping[str, str],
 
 
 def merge_networks(cidrs: Iterable[str]) -> tuple[str, ...]:
-    """Return the CIDRs sorted, without overlaps: an interval set refuses them."""
+    """Return the CIDRs, all of one family, sorted and without overlaps: an interval set refuses them."""
     given = tuple(cidrs)
+    if given and ":" in given[0]:
+        merged = collapse_addresses(IPv6Network(cidr) for cidr in given)
+        return tuple(str(n) if n.prefixlen < 128 else str(n.network_address) for n in merged)
     if len(given) == 1:
         return (given[0].removesuffix("/32"),)
     networks = [IPv4Network(cidr) for cidr in given]

@@ -37,26 +37,45 @@ class _Group(NamedTuple):
     labels: tuple[str, ...]
 
 
+class Family(NamedTuple):
+    """What nft calls things in IPv4 or in IPv6.
+
+    In IPv6 extension headers may stand before the upper layer, so its protocol is not the first next header.
+    """
+
+    ip: str
+    key_type: str
+    icmp: str
+    every_icmp: str
+    protocol: str
+
+
+IPV4 = Family("ip", "ipv4_addr", "icmp", "ip protocol icmp", "ip protocol")
+IPV6 = Family("ip6", "ipv6_addr", "icmpv6", "meta l4proto 58", "meta l4proto")
+"""ICMPv6 by its number: a router has no table of names of protocols."""
+
+
 class Side(NamedTuple):
     """By which fields of a packet rules are asked: a packet of the way back has them the other way round."""
 
     source: str
     destination: str
     port: str
+    family: Family
 
 
-FORTH, BACK = Side("saddr", "daddr", "dport"), Side("daddr", "saddr", "sport")
-
-
-def compile_rules(rules: RuleList, allow: str, pool: SetPool, deny: str = "drop") -> tuple[str, ...]:
+def compile_rules(
+    rules: RuleList, allow: str, pool: SetPool, deny: str = "drop", family: Family = IPV4
+) -> tuple[str, ...]:
     """Return the nft rules of a chain; `allow` and `deny` are the statements for allowed and denied packets."""
-    return _compiled(rules, allow, deny, pool, FORTH)
+    return _compiled(rules, allow, deny, pool, Side("saddr", "daddr", "dport", family))
 
 
-def compile_reversed(rules: RuleList, allow: str, pool: SetPool, deny: str) -> tuple[str, ...]:
+def compile_reversed(rules: RuleList, allow: str, pool: SetPool, deny: str, family: Family = IPV4) -> tuple[str, ...]:
     """Return the rules of a chain that is asked about TCP in the direction against the packet's."""
     found = tuple(rule for rule in rules.rules if rule.match.protocol in (None, "tcp", "6"))
-    return _compiled(RuleList(found, rules.default_allow), allow, deny, pool, BACK)
+    given = RuleList(found, rules.default_allow)
+    return _compiled(given, allow, deny, pool, Side("daddr", "saddr", "sport", family))
 
 
 def _compiled(rules: RuleList, allow: str, deny: str, pool: SetPool, side: Side) -> tuple[str, ...]:
@@ -106,36 +125,37 @@ def _union(members: list[_Group], aspect: int) -> _Group:
 
 def _line(group: _Group, verdict: str, pool: SetPool, side: Side) -> str:
     parts = [
-        _networks(side.source, group.sources, pool),
-        _networks(side.destination, group.destinations, pool),
-        _protocol(group, pool, side.port),
+        _networks(side.source, group.sources, pool, side.family),
+        _networks(side.destination, group.destinations, pool, side.family),
+        _protocol(group, pool, side),
         verdict,
         comment(group.labels),
     ]
     return " ".join(part for part in parts if part)
 
 
-def _networks(side: str, cidrs: frozenset[str] | None, pool: SetPool) -> str:
+def _networks(side: str, cidrs: frozenset[str] | None, pool: SetPool, family: Family) -> str:
     if cidrs is None:
         return ""
     merged = merge_networks(cidrs)
     if len(merged) == 1:
-        return f"ip {side} {merged[0]}"
-    return f"ip {side} @{pool.name('networks', 'ipv4_addr', merged)}"
+        return f"{family.ip} {side} {merged[0]}"
+    return f"{family.ip} {side} @{pool.name('networks', family.key_type, merged)}"
 
 
-def _protocol(group: _Group, pool: SetPool, port: str) -> str:
+def _protocol(group: _Group, pool: SetPool, side: Side) -> str:
+    family = side.family
     if group.protocol == "icmp":
         kind, code = group.icmp
-        words = [] if kind is None else [f"icmp type {kind}"]
-        words += [] if code is None else [f"icmp code {code}"]
-        return " ".join(words) or "ip protocol icmp"
+        words = [] if kind is None else [f"{family.icmp} type {kind}"]
+        words += [] if code is None else [f"{family.icmp} code {code}"]
+        return " ".join(words) or family.every_icmp
     if group.protocol is None:
         return ""
     if group.ports is None:
-        return f"ip protocol {group.protocol}"
+        return f"{family.protocol} {group.protocol}"
     merged = merge_ports(group.ports)
     if len(merged) == 1:
-        return f"{group.protocol} {port} {merged[0]}"
+        return f"{group.protocol} {side.port} {merged[0]}"
     elements = tuple(str(ports) for ports in merged)
-    return f"{group.protocol} {port} @{pool.name('ports', 'inet_service', elements)}"
+    return f"{group.protocol} {side.port} @{pool.name('ports', 'inet_service', elements)}"

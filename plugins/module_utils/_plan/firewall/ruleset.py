@@ -21,6 +21,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     RuleList,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import (
+    firewall6,
     nat,
     pair_filter,
     sources,
@@ -59,6 +60,7 @@ class Ruleset:
     vpn: vpn_filter.TunnelRules
     ftp: bool = True
     clamp: bool = False
+    routed: bool = False
 
 
 def ruleset(router: Router, ftp: bool = True, protected: tuple[str, ...] = ()) -> Ruleset:
@@ -75,7 +77,7 @@ def ruleset(router: Router, ftp: bool = True, protected: tuple[str, ...] = ()) -
     translation = nat.destinations(router, public, pool)
     counters, usage_rules = _usage(router)
     source_sets, source_chains = sources.planned(router, protected)
-    added_chains = (chain for share in SHARES.values() for chain in share.chains(router))
+    matrix6, policy_chains6 = firewall6.planned(router, pool)
     return Ruleset(
         sets=(
             *_nics(router),
@@ -83,12 +85,13 @@ def ruleset(router: Router, ftp: bool = True, protected: tuple[str, ...] = ()) -
             *(found for share in SHARES.values() for found in share.sets(router)),
             addresses,
             *matrix,
+            *matrix6,
             *translation.maps,
             *nat.sources(router),
             nat.ftp_servers(router, public),
             *pool.sets,
         ),
-        chains=(*source_chains, *address_chains, *policy_chains, *added_chains),
+        chains=(*source_chains, *address_chains, *policy_chains, *policy_chains6, *_added_chains(router)),
         pair_rules=pair_filter.rules(router),
         destination_rules=translation.destination_rules,
         added={place: _lines(router, place) for place in PLACES},
@@ -97,7 +100,12 @@ def ruleset(router: Router, ftp: bool = True, protected: tuple[str, ...] = ()) -
         vpn=tunnels,
         ftp=ftp and router.settings.kind.routes,
         clamp=_mtus_differ(router),
+        routed=router.settings.routed,
     )
+
+
+def _added_chains(router: Router) -> tuple[Chain, ...]:
+    return tuple(chain for share in SHARES.values() for chain in share.chains(router))
 
 
 def _lines(router: Router, place: str) -> tuple[str, ...]:
@@ -120,7 +128,9 @@ def _mtus_differ(router: Router) -> bool:
 
 def _nics(router: Router) -> tuple[NamedSet, ...]:
     """Return the NICs by role, the marks of their connections, and who may use the router's own services."""
-    marked = router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY)
+    # Nothing that enters a routed network is translated, so by which public NIC it came matters to nobody.
+    outside = () if router.settings.routed else (Role.PUBLIC,)
+    marked = router.by_role(*outside, Role.PRIVATE_GATEWAY)
     guests = router.by_role(Role.GUEST)
     members = [f"{d.name} . {network}" for d in guests for network in merge_networks(map(str, d.networks))]
     served = {str(a.ip) for d in guests for a in d.addresses} | _virtual(router)
@@ -130,6 +140,7 @@ def _nics(router: Router) -> tuple[NamedSet, ...]:
         _names("public_nics", router.by_role(Role.PUBLIC)),
         _names("guest_nics", guests),
         _names("control_nics", router.by_role(Role.CONTROL)),
+        _names("ipv6_nics", router.with_ipv6()),
         *pair_filter.sets(router),
         table("nic_mark", "ifname", "mark", {d.name: str(d.table) for d in marked}),
         NamedSet("guest_members", "ifname . ipv4_addr", tuple(members), interval=True),
@@ -166,16 +177,20 @@ def _public_addresses(
 def _matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
     """Return the verdict maps by pair of NICs, and the chains they jump to."""
     if not router.settings.kind.routes:
-        return _matrix_maps({}, {}), ()
+        return _matrix_maps({}, {}, routed=False), ()
     if router.settings.kind is Kind.VPC:
         return _vpc_matrix(router, pool)
     leaving, towards = {}, {}
+    routed = router.settings.routed
     guests, public = router.by_role(Role.GUEST), router.by_role(Role.PUBLIC)
     for guest in guests:
         towards.update({_pair(guest, other): "accept" for other in (*guests, *public)})
-        towards.update({_pair(outside, guest): "accept" for outside in public})
+        towards.update({_pair(outside, guest): "jump inbound" if routed else "accept" for outside in public})
         leaving.update({_pair(guest, outside): "jump egress" for outside in public})
-    return _matrix_maps(leaving, towards), _both_ways("egress", router.egress, "return", "goto resumed_towards", pool)
+    chains = _both_ways("egress", router.egress, "return", "goto resumed_towards", pool)
+    if routed:
+        chains = (*chains, *_both_ways("inbound", router.inbound, "accept", "return", pool))
+    return _matrix_maps(leaving, towards, routed), chains
 
 
 def _vpc_matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
@@ -192,10 +207,14 @@ def _vpc_matrix(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tu
         towards.update({_pair(other, device): f"jump {name}_ingress" for other in (*inner, *public)})
         if device.role is Role.GUEST:
             towards.update({_pair(device, outside): "accept" for outside in public})
-    return _matrix_maps(leaving, towards), tuple(chains)
+        if router.settings.routed:
+            # Who is on one segment needs no leave of the router to talk.
+            del leaving[_pair(device, device)]
+            towards[_pair(device, device)] = "accept"
+    return _matrix_maps(leaving, towards, router.settings.routed), tuple(chains)
 
 
-def _both_ways(name: str, rules: RuleList, allow: str, resume: str, pool: SetPool) -> tuple[Chain, Chain]:
+def _both_ways(name: str, rules: RuleList, allow: str, resume: str, pool: SetPool) -> tuple[Chain, ...]:
     """Return the chain of a list, and the one that is asked whether who answers might have begun the connection."""
     return (
         Chain(name, compile_rules(rules, allow, pool, "goto refused")),
@@ -207,17 +226,18 @@ def _pair(source: Device, target: Device) -> str:
     return f"{source.name} . {target.name}"
 
 
-def _matrix_maps(leaving: dict[str, str], towards: dict[str, str]) -> tuple[NamedSet, ...]:
+def _matrix_maps(leaving: dict[str, str], towards: dict[str, str], routed: bool) -> tuple[NamedSet, ...]:
     """Return the maps that decide, and those for the way back, of the same pairs.
 
     From outside all pairs are missing there: whether a forward would lead a client to a VM is not in these lists.
+    In routed mode nothing is forwarded, and the lists say all.
     """
     inner = {pair.partition(" . ")[0] for pair in leaving}
     leaving_back = {pair: f"{verdict.replace('jump', 'goto')}_reversed" for pair, verdict in leaving.items()}
     towards_back = {
         pair: "return" if verdict == "accept" else f"{verdict.replace('jump', 'goto')}_reversed"
         for pair, verdict in towards.items()
-        if pair.partition(" . ")[0] in inner
+        if routed or pair.partition(" . ")[0] in inner
     }
     key = "ifname . ifname"
     return (

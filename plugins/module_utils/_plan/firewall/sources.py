@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import vpn_filter
@@ -26,7 +26,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.sh
 
 BROAD = 8
 """A route to a network with a shorter prefix says where the world is, not what lies behind a next hop."""
-_END = 1 << 32
+Network = IPv4Network | IPv6Network
+_ANY4, _ANY6 = IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,30 @@ def planned(router: Router, protected: tuple[str, ...] = ()) -> tuple[tuple[Name
 
     `protected` are devices by which decrypted packets come in, where the kernel does not decrypt.
     """
-    elements = _reserved(router)
     chains: dict[str, Chain] = {}
-    for first, end, nics in _pieces(_claims(router, protected)):
-        chain = _chain(nics)
-        chains[chain.name] = chain
-        elements[_range(first, end)] = f"goto {chain.name}"
+    maps = []
+    for name, key, elements, claims, every in (
+        ("source_networks", "ipv4_addr", _reserved(router), _claims(router, protected), _ANY4),
+        ("source_networks6", "ipv6_addr", dict(_RESERVED6), _claims6(router), _ANY6),
+    ):
+        for first, end, nics in _pieces(claims, every):
+            chain = _chain(nics)
+            chains[chain.name] = chain
+            elements[_range(first, end, every.max_prefixlen)] = f"goto {chain.name}"
+        maps.append(table(name, key, "verdict", elements, interval=True))
     world = router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY, Role.CONTROL)
-    return (
-        table("source_networks", "ipv4_addr", "verdict", elements, interval=True),
-        NamedSet("world_nics", "ifname", ("lo", *(device.name for device in world))),
-    ), tuple(chains[name] for name in sorted(chains))
+    world_nics = NamedSet("world_nics", "ifname", ("lo", *(device.name for device in world)))
+    return (*maps, world_nics), tuple(chains[name] for name in sorted(chains))
+
+
+_RESERVED6 = {
+    "::/128": "goto source_unspecified6",
+    "::1/128": "goto source_loopback",
+    "::ffff:0:0/96": "drop",
+    "fe80::/10": "accept",
+    "ff00::/8": "drop",
+}
+"""What becomes of sources that are no host's, or of every link (RFC 4291): one of a link goes no further than that."""
 
 
 def believes(router: Router, source: IPv4Address, nic: str) -> bool:
@@ -69,7 +83,7 @@ def believes(router: Router, source: IPv4Address, nic: str) -> bool:
     number = int(source)
     if _is_reserved(IPv4Network(source)):
         return False
-    for first, end, nics in _pieces(_claims(router)):
+    for first, end, nics in _pieces(_claims(router), _ANY4):
         if first <= number < end:
             return nic in nics
     return any(nic == device.name for device in router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY, Role.CONTROL))
@@ -86,11 +100,12 @@ def _reserved(router: Router) -> dict[str, str]:
     }
 
 
-def _range(first: int, end: int) -> str:
+def _range(first: int, end: int, bits: int) -> str:
+    address = IPv4Address if bits == 32 else IPv6Address
     size = end - first
     if size & (size - 1) or first % size:
-        return f"{IPv4Address(first)}-{IPv4Address(end - 1)}"
-    return f"{IPv4Address(first)}/{33 - size.bit_length()}" if size > 1 else str(IPv4Address(first))
+        return f"{address(first)}-{address(end - 1)}"
+    return f"{address(first)}/{bits + 1 - size.bit_length()}" if size > 1 else str(address(first))
 
 
 def _chain(nics: frozenset[str]) -> Chain:
@@ -99,7 +114,14 @@ def _chain(nics: frozenset[str]) -> Chain:
     return Chain(name, (*(f"iifname {nic} accept" for nic in names), "iifname lo accept", "drop"))
 
 
-def _claims(router: Router, protected: tuple[str, ...] = ()) -> dict[IPv4Network, _Claim]:
+def _claims6(router: Router) -> dict[Network, _Claim]:
+    """Return who owns which IPv6 network: no route of a user leads to any, so it is the connected ones."""
+    public = frozenset(device.name for device in router.with_ipv6(Role.PUBLIC))
+    owners = {d.six.network: public if d.name in public else frozenset((d.name,)) for d in router.devices if d.six}
+    return {network: _Claim(nics, connected=True) for network, nics in owners.items()}
+
+
+def _claims(router: Router, protected: tuple[str, ...] = ()) -> dict[Network, _Claim]:
     """Return who owns which network: the connected ones, those that routes say lie behind a NIC, or VPNs do.
 
     Public networks are parts of the internet: a neighbour on one of them may be heard by another public NIC.
@@ -109,7 +131,7 @@ def _claims(router: Router, protected: tuple[str, ...] = ()) -> dict[IPv4Network
     routed = [(r.network, r.device, False) for r in router.routes if r.network.prefixlen >= BROAD]
     added = [(network, nic, False) for share in SHARES.values() for network, nic in share.networks(router)]
     connected = [(network, device.name, True) for device in router.devices for network in device.networks]
-    found: dict[IPv4Network, _Claim] = {}
+    found: dict[Network, _Claim] = {}
     for network, nic, is_connected in (*connected, *routed, *added):
         nics = public if nic in public else frozenset((nic,))
         known = found.get(network)
@@ -122,12 +144,16 @@ def _claims(router: Router, protected: tuple[str, ...] = ()) -> dict[IPv4Network
     return found
 
 
+def _by_network(item: tuple[Network, _Claim]) -> tuple[int, int]:
+    return int(item[0].network_address), item[0].prefixlen
+
+
 def _is_reserved(network: IPv4Network) -> bool:
     first, last = network.network_address.packed[0], network.broadcast_address.packed[0]
     return first == 0 or last >= 224 or first <= 127 <= last
 
 
-def _pieces(claims: dict[IPv4Network, _Claim]) -> Iterator[tuple[int, int, frozenset[str]]]:
+def _pieces(claims: dict[Network, _Claim], every: Network) -> Iterator[tuple[int, int, frozenset[str]]]:
     """Yield ranges that do not overlap, first address and the number after the last, with the NICs of each.
 
     The longest prefix decides, as in routing. But a NIC stays the way of its own network where a route to a part of it
@@ -135,8 +161,8 @@ def _pieces(claims: dict[IPv4Network, _Claim]) -> Iterator[tuple[int, int, froze
     """
     around: list[_Open] = []
     position = 0
-    last = (IPv4Network("0.0.0.0/0"), _Claim(frozenset(), False)), _END
-    ordered = [(item, int(item[0].network_address)) for item in sorted(claims.items())]
+    last = (every, _Claim(frozenset(), False)), every.num_addresses
+    ordered = [(item, int(item[0].network_address)) for item in sorted(claims.items(), key=_by_network)]
     for (network, claim), start in (*ordered, last):
         while around and around[-1].end <= start:
             inner = around.pop()
