@@ -27,6 +27,10 @@ def main(args: list[str]) -> None:
     """Print the results; VMware writes null where there is no argument."""
     if args not in ([], ["null"], ["true"], ["false"]):
         raise vr.CommandError(f"getRouterMonitorResults.sh: {vr.one_line(ascii(args))[:100]}: expected true or false")
+    if args == ["true"]:
+        import vr_health  # imported here: the last results alone need little
+
+        vr_health.refresh()
     print(answer({kind: load(kind) for kind in TYPES}))
 
 

@@ -56,7 +56,7 @@ def record(router: Router, name: str) -> dict[str, Any]:
     return found
 
 
-PLANNED = ["interfaces", "firewall", "system", "dhcp_dns", "metadata", "load_balancer", "redundancy"]
+PLANNED = ["interfaces", "firewall", "system", "dhcp_dns", "metadata", "load_balancer", "redundancy", "monitoring"]
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])

@@ -6,10 +6,21 @@ from __future__ import annotations
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
 
-LIST = ("systemctl", "list-units", "--type=service", "--state=active,reloading", "--plain", "--no-legend", "--full")
+LIST = (
+    "systemctl",
+    "list-units",
+    "--type=service,timer",
+    "--state=active,reloading",
+    "--plain",
+    "--no-legend",
+    "--full",
+)
 
 
 def active(run: Runner) -> frozenset[str]:
-    """Return the names of all services that are active; one call, because each costs what it costs for one unit."""
+    """Return the names of all active services, without their suffix, and of all active timers.
+
+    It is one call, because each costs what it costs for one unit.
+    """
     lines = run(LIST).splitlines()
     return frozenset(line.split(maxsplit=1)[0].removesuffix(".service") for line in lines if line)

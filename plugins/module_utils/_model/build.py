@@ -13,6 +13,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model i
     dhcp,
     dns,
     metadata,
+    monitoring,
     rules,
     rules6,
     unbuilt,
@@ -73,6 +74,7 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
         passwords=metadata.passwords(bags),
         load_balancer=balancer,
         vpn=tunnels.vpn,
+        monitoring=monitoring.monitoring(bags),
         away=_away(bags.get("start", {}).get("away", {})),
     )
     return _known_outside(router, bags, nics)

@@ -16,6 +16,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.b
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.ipv6 import Ipv6
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import LoadBalancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.metadata import Items
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.monitoring import Monitoring
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.redundancy import (
     PairLink,
     VirtualAddress,
@@ -301,6 +302,7 @@ class Router:
     vpn: Vpn = field(default_factory=Vpn)
     bgp: Bgp | None = None
     away: Away = Away()
+    monitoring: Monitoring = field(default_factory=Monitoring)
 
     def by_role(self, *roles: Role) -> tuple[Device, ...]:
         """Return the devices of the given roles in the order of their numbers."""

@@ -48,16 +48,9 @@ def _arguments(*names: str) -> Callable[[Bags], list[str]]:
     return asking
 
 
-def _monitored(bags: Bags) -> list[str]:
-    found = bags.get("monitorservice", {})
-    checks = ["health checks"] if found.get("health_checks_enabled") else []
-    return ["services", *checks] if values.text(found.get("config")) else checks
-
-
 UNBUILT = (
     Unbuilt("remoteaccessvpn", "no VPN server runs", _records("remoteaccessvpn")),
     Unbuilt("vpnuserlist", "the users of a VPN are kept and cannot log in", _records("vpnuserlist")),
-    Unbuilt("monitorservice", "no service is watched and no health check runs", _monitored),
     Unbuilt("userdata", "the router's own user data (a boot argument) is not run", _arguments("userdata")),
     Unbuilt("sshonguest", "sshd listens on the control NIC only", _arguments("sshonguest")),
     Unbuilt(

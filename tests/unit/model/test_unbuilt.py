@@ -27,7 +27,6 @@ REMOTE: Body = {
 PEER: Body = {"peer_id": 1, "peer_as_number": 64512, "ip4_address": "192.0.2.2", "network_id": 7}
 PEER |= {"network_as_number": 65010, "guest_ip4_cidr": "10.1.1.0/24", "details": {}}
 USER: Body = {"user": "alice", "password": "secret", "add": True}
-MONITOR: Body = {"type": "monitorservice", "health_checks_enabled": True, "excluded_health_checks": ""}
 
 
 def warnings(*drops: Body) -> tuple[str, ...]:
@@ -45,8 +44,6 @@ def arguments(**given: str) -> Body:
     [
         (REMOTE, "remoteaccessvpn (192.0.2.10)"),
         ({"type": "vpnuserlist", "vpn_users": [USER]}, "vpnuserlist (alice)"),
-        (MONITOR, "monitorservice (health checks)"),
-        ({"type": "monitorservice", "config": "[dhcp]:processname=dnsmasq:,"}, "monitorservice (services)"),
         (arguments(userdata="H4sIAAAA"), "userdata (userdata)"),
         (arguments(sshonguest="true"), "sshonguest (sshonguest)"),
         (arguments(baremetalnotificationapikey="secret"), "baremetal (baremetalnotificationapikey)"),
@@ -71,7 +68,6 @@ def test_the_same_drop_again_is_told_again() -> None:
         (REMOTE, {**REMOTE, "create": False}),
         ({**REMOTE, "create": False},),
         ({"type": "vpnuserlist", "vpn_users": [USER]}, {"type": "vpnuserlist", "vpn_users": [{**USER, "add": False}]}),
-        (MONITOR, MONITOR | {"health_checks_enabled": False}),
         (arguments(userdata="", sshonguest="false"),),
     ],
     ids=str,

@@ -16,6 +16,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.s
     interfaces,
     load_balancer,
     metadata,
+    monitoring,
     redundancy,
     routing,
     system,
@@ -33,6 +34,7 @@ SERVICES: dict[str, Service] = {
     "vpn": vpn.SERVICE,
     "routing": routing.SERVICE,
     "redundancy": redundancy.SERVICE,
+    "monitoring": monitoring.SERVICE,
 }
 """The services in the order they are applied."""
 

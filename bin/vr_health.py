@@ -1,0 +1,221 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Run the health checks of a type, keep what they found, and tell what has changed (monitoring of the router).
+
+A check is a function from the run to a status and a message. What is expected is computed from the databags when they
+have changed, and kept in memory, so that a run costs next to nothing. A router that is about to leave a state is not
+judged by it: while it boots, converges or has just become primary or backup, nothing is FAILED.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import vr_alerts
+import vr_bounded
+import vr_command as vr
+from vr_health_results import MESSAGE, NAME, TYPES, Results, load, message, save
+
+RUN = "/run/cloudstack/health"
+LIMIT = 15.0
+"""Seconds after which a check that has not begun does not begin."""
+OWN = "/root/health_checks"
+"""Where operators put checks of their own: executables, root's alone; argument basic or advanced (admin guide)."""
+OWN_LIMIT = 10.0
+BY_STATUS = {0: "SUCCESS", 1: "FAILED", 2: "WARNING", 3: "UNKNOWN"}
+SETTLED = 60.0
+"""Seconds after a transition, or after a boot, in which nothing is FAILED."""
+STATE = "/run/cloudstack/redundancy/state"
+
+Verdict = tuple[str, str]
+
+
+@dataclass
+class Run:
+    """One run: what is expected, what the last run remembered, and what this one does."""
+
+    kind: str
+    expected: dict[str, Any]
+    memory: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def tool(self, *argv: str, limit: float = 5.0) -> vr_bounded.Outcome:
+        """Run a program of the system within a bound."""
+        return vr_bounded.run(argv, limit=limit, most=8 * 1024 * 1024)
+
+    def twice(self, name: str, verdict: Verdict) -> Verdict:
+        """Turn FAILED into WARNING unless it was so in the last run, too: a moment is no failure."""
+        known = self.memory.get(f"bad {name}", 0)
+        self.memory[f"bad {name}"] = known + 1 if verdict[0] == "FAILED" else 0
+        return ("WARNING", verdict[1]) if verdict[0] == "FAILED" and not known else verdict
+
+
+Check = Callable[[Run], Verdict]
+
+
+def main(args: list[str]) -> None:
+    """Run the checks of a type."""
+    if len(args) != 1 or args[0] not in TYPES:
+        raise vr.CommandError("usage: vr-health basic|advanced")
+    run_once(args[0])
+
+
+def run_once(kind: str) -> None:
+    """Run the checks of a type; if somebody does so at the moment, wait and take these results."""
+    os.makedirs(vr.at(RUN), mode=0o700, exist_ok=True)
+    with open(vr.at(f"{RUN}/{kind}.lock"), "a", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return
+        _run(kind)
+
+
+def _run(kind: str) -> None:
+    from vr_checks import BASIC, services
+    from vr_checks_advanced import ADVANCED
+    from vr_expected import expected
+
+    found = expected()
+    if not found["enabled"]:
+        save(kind, {})
+        return
+    run = Run(kind, found, _memory(kind))
+    checks: dict[str, Check] = dict(services(found)) | BASIC if kind == "basic" else dict(ADVANCED)
+    checks |= _own(run)
+    before, results, start = load(kind), Results(), time.time()
+    for name, check in checks.items():
+        if name not in found["excluded"]:
+            entry = _entry(run, name, check)
+            if entry is not None:
+                results[name] = entry
+    _tell(before, results)
+    end = time.time()
+    stamps = {"start": _stamp(start), "end": _stamp(end), "duration": f"{end - start:.6f}"}
+    save(kind, {**results, "lastRun": stamps})
+    _remember(kind, run.memory)
+
+
+def _entry(run: Run, name: str, check: Check) -> dict[str, str] | None:
+    """Return the result of a check; one without a message that succeeds is not listed."""
+    began = time.monotonic()
+    if began - run.began > LIMIT:
+        status, text = "UNKNOWN", f"not finished after {LIMIT:.0f} s"
+    else:
+        try:
+            status, text = check(run)
+        except (OSError, ValueError, KeyError, vr.CommandError) as error:
+            status, text = "UNKNOWN", f"the check itself failed: {type(error).__name__}: {error}"
+    if status == "FAILED" and (why := passing(run.expected)):
+        status, text = "UNKNOWN", f"{why}: {text}"
+    if not text and status == "SUCCESS":
+        return None
+    duration = (time.monotonic() - began) * 1000
+    return {
+        "success": status,
+        "lastUpdate": str(int(time.time() * 1000)),
+        "lastRunDuration": f"{duration:.1f}",
+        "message": message(text),
+    }
+
+
+def passing(expected: dict[str, Any]) -> str:
+    """Say which state the router is about to leave, nothing if it is settled."""
+    with open(vr.at("/proc/uptime"), encoding="ascii") as file:
+        up = float(file.read().split()[0])
+    if not os.path.exists(vr.at(f"{vr.INBOX}/boot_up_done")):
+        return "the router boots"
+    if os.path.exists(vr.at("/var/lib/cloudstack/transaction.json")):
+        return "a converge runs"
+    if expected["redundant"]:
+        try:
+            if time.time() - os.stat(vr.at(STATE)).st_mtime < min(SETTLED, up):
+                return "it has just become primary or backup"
+        except FileNotFoundError:
+            return "nobody is elected yet"
+    return ""
+
+
+def _own(run: Run) -> dict[str, Check]:
+    """Return the checks of operators: what root alone may write."""
+    folder = vr.at(OWN)
+    if not _is_roots(folder):
+        return {}
+    names = sorted(name for name in os.listdir(folder) if NAME.fullmatch(name))
+    found: dict[str, Check] = {}
+    for name in names:
+        path = os.path.join(folder, name)
+        if _is_roots(path) and os.path.isfile(path) and os.access(path, os.X_OK):
+            found[name] = _own_check(path, run.kind)
+    return found
+
+
+def _own_check(path: str, kind: str) -> Check:
+    def check(_run: Run) -> Verdict:
+        done = vr_bounded.run((path, kind), limit=OWN_LIMIT, most=MESSAGE)
+        text = done.stdout.decode(errors="replace").strip()
+        if done.status not in BY_STATUS:
+            return "UNKNOWN", f"exit status {done.status}: {text or done.stderr.decode(errors='replace').strip()}"
+        return BY_STATUS[done.status], text
+
+    return check
+
+
+def _is_roots(path: str) -> bool:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+def _tell(before: Results, results: Results) -> None:
+    """Write an alert where a check begins to fail, and where it recovers."""
+    for name, entry in results.items():
+        was, now = before.get(name, {}).get("success"), entry["success"]
+        if now == "FAILED" and was != "FAILED":
+            vr_alerts.write("ALERT", name, f"health check failed: {entry['message']}")
+        elif was == "FAILED" and now == "SUCCESS":
+            vr_alerts.write("INFO", name, "health check succeeds again")
+    vr_alerts.flush()
+
+
+def _stamp(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment)) + f".{int(moment * 1e6) % 1000000:06d}"
+
+
+def _memory(kind: str) -> dict[str, Any]:
+    try:
+        with open(vr.at(f"{RUN}/{kind}.memory"), encoding="ascii") as file:
+            found: dict[str, Any] = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
+def _remember(kind: str, memory: dict[str, Any]) -> None:
+    path = vr.at(f"{RUN}/{kind}.memory")
+    with open(f"{path}.new", "w", encoding="ascii") as file:
+        json.dump(memory, file)
+    os.replace(f"{path}.new", path)
+
+
+def refresh() -> None:
+    """Run both types now, each in a process of its own; what takes too long is left to itself."""
+    command = vr.at(f"{vr.COMMANDS}/vr-health")
+    null = subprocess.DEVNULL
+    running = [subprocess.Popen([command, kind], stdin=null, stdout=null, stderr=null) for kind in TYPES]
+    end = time.monotonic() + LIMIT
+    for process in running:
+        try:
+            process.wait(max(end - time.monotonic(), 0.0))
+        except subprocess.TimeoutExpired:
+            process.kill()
