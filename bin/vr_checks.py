@@ -14,6 +14,7 @@ from typing import Any
 
 import vr_command as vr
 from vr_arp import reached
+from vr_ended import recovered
 from vr_health import Check, Run, Verdict
 
 SECTIONS = ("ssh", "dhcp", "loadbalancing", "webserver")
@@ -44,6 +45,7 @@ def _service(section: str, run: Run) -> Verdict:
     if not down:
         silent = list(_silent(section, run.expected))
         if not silent:
+            recovered(units)
             return run.twice(section, ("SUCCESS", "service is running"))
         return run.twice(section, ("FAILED", f"service does not answer: {', '.join(silent)}"))
     return run.twice(section, ("FAILED", f"service down at last check {int(time.time())}: {', '.join(down)}"))
