@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import vr_command
-import vr_health_results
+import vr_monitor_results
 
 if __name__ == "__main__":
-    vr_command.run(vr_health_results.main)
+    vr_command.run(vr_monitor_results.main)

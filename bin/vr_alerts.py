@@ -180,10 +180,7 @@ def _repeats() -> dict[str, list[Any]]:
 
 
 def _save(repeats: dict[str, list[Any]]) -> None:
-    path = vr.at(REPEATS)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(repeats, file)
-    os.replace(f"{path}.new", path)
+    vr.write_atomically(vr.at(REPEATS), json.dumps(repeats).encode())
 
 
 @contextlib.contextmanager

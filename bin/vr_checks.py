@@ -14,8 +14,8 @@ from typing import Any
 
 import vr_command as vr
 from vr_arp import reached
+from vr_check import Check, Run, Verdict
 from vr_ended import recovered
-from vr_health import Check, Run, Verdict
 
 SECTIONS = ("ssh", "dhcp", "loadbalancing", "webserver")
 ANSWER = 1.0

@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 import vr_command as vr
+from vr_check import Check, Run, Verdict
 from vr_checks import answers_dns
-from vr_health import Check, Run, Verdict
 
 PATIENCE = 1500.0
 """Seconds that something the server names may be lacking: two of its refreshes, and some more. Then a drop was lost."""

@@ -53,10 +53,7 @@ def failing() -> dict[str, list[float]]:
 
 def keep(ends: dict[str, list[float]]) -> None:
     """Replace what is known of ends."""
-    path = vr.at(KEPT)
-    with open(f"{path}.new", "w", encoding="ascii") as file:
-        json.dump(ends, file)
-    os.replace(f"{path}.new", path)
+    vr.write_atomically(vr.at(KEPT), json.dumps(ends).encode())
 
 
 def recovered(units: list[str]) -> None:

@@ -29,9 +29,7 @@ def expected() -> dict[str, Any]:
         kept = {}
     kept = {"key": key, **_computed()}
     os.makedirs(os.path.dirname(vr.at(KEPT)), mode=0o700, exist_ok=True)
-    with open(vr.at(f"{KEPT}.new"), "w", encoding="utf-8") as file:
-        json.dump(kept, file)
-    os.replace(vr.at(f"{KEPT}.new"), vr.at(KEPT))
+    vr.write_atomically(vr.at(KEPT), json.dumps(kept).encode())
     return kept
 
 

@@ -14,13 +14,15 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import vr_alerts
 import vr_bounded
 import vr_command as vr
+from vr_check import Check, Run, Verdict
+from vr_checks import BASIC, services
+from vr_checks_advanced import ADVANCED
+from vr_expected import expected
 from vr_health_results import MESSAGE, NAME, TYPES, Results, load, message, save
 
 RUN = "/run/cloudstack/health"
@@ -33,31 +35,6 @@ BY_STATUS = {0: "SUCCESS", 1: "FAILED", 2: "WARNING", 3: "UNKNOWN"}
 SETTLED = 60.0
 """Seconds after a transition, or after a boot, in which nothing is FAILED."""
 STATE = "/run/cloudstack/redundancy/state"
-
-Verdict = tuple[str, str]
-
-
-@dataclass
-class Run:
-    """One run: what is expected, what the last run remembered, and what this one does."""
-
-    kind: str
-    expected: dict[str, Any]
-    memory: dict[str, Any] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
-
-    def tool(self, *argv: str, limit: float = 5.0) -> vr_bounded.Outcome:
-        """Run a program of the system within a bound."""
-        return vr_bounded.run(argv, limit=limit, most=8 * 1024 * 1024)
-
-    def twice(self, name: str, verdict: Verdict) -> Verdict:
-        """Turn FAILED into WARNING unless it was so in the last run, too: a moment is no failure."""
-        known = self.memory.get(f"bad {name}", 0)
-        self.memory[f"bad {name}"] = known + 1 if verdict[0] == "FAILED" else 0
-        return ("WARNING", verdict[1]) if verdict[0] == "FAILED" and not known else verdict
-
-
-Check = Callable[[Run], Verdict]
 
 
 def main(args: list[str]) -> None:
@@ -80,10 +57,6 @@ def run_once(kind: str) -> None:
 
 
 def _run(kind: str) -> None:
-    from vr_checks import BASIC, services
-    from vr_checks_advanced import ADVANCED
-    from vr_expected import expected
-
     found = expected()
     if not found["enabled"]:
         save(kind, {})
@@ -202,10 +175,7 @@ def _memory(kind: str) -> dict[str, Any]:
 
 
 def _remember(kind: str, memory: dict[str, Any]) -> None:
-    path = vr.at(f"{RUN}/{kind}.memory")
-    with open(f"{path}.new", "w", encoding="ascii") as file:
-        json.dump(memory, file)
-    os.replace(f"{path}.new", path)
+    vr.write_atomically(vr.at(f"{RUN}/{kind}.memory"), json.dumps(memory).encode())
 
 
 def refresh() -> None:

@@ -23,17 +23,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 Results = dict[str, dict[str, str]]
 
 
-def main(args: list[str]) -> None:
-    """Print the results; VMware writes null where there is no argument."""
-    if args not in ([], ["null"], ["true"], ["false"]):
-        raise vr.CommandError(f"getRouterMonitorResults.sh: {vr.one_line(ascii(args))[:100]}: expected true or false")
-    if args == ["true"]:
-        import vr_health  # imported here: the last results alone need little
-
-        vr_health.refresh()
-    print(answer({kind: load(kind) for kind in TYPES}))
-
-
 def load(kind: str) -> Results:
     """Return the last results of a type; a file that is damaged counts as absent."""
     try:
@@ -56,10 +45,7 @@ def save(kind: str, results: Results) -> None:
     """Replace the results of a type as a whole."""
     path = vr.at(f"{FOLDER}/{kind}.json")
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w", encoding="utf-8") as file:
-        json.dump(results, file)
-        os.fchmod(file.fileno(), 0o644)
-    os.replace(f"{path}.new", path)
+    vr.write_atomically(path, json.dumps(results).encode(), 0o644)
 
 
 def answer(results: dict[str, Results]) -> str:

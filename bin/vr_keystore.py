@@ -173,7 +173,4 @@ def _read(path: str) -> bytes:
 def _put(path: str, content: bytes, mode: int = 0o600) -> None:
     """Replace a file as a whole."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(content)
-        os.fchmod(file.fileno(), mode)
-    os.replace(f"{path}.new", path)
+    vr.write_atomically(path, content, mode)

@@ -1,0 +1,37 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a health check is: a function from a run to a status and a message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import vr_bounded
+
+Verdict = tuple[str, str]
+
+
+@dataclass
+class Run:
+    """One run: what is expected, what the last run remembered, and what this one does."""
+
+    kind: str
+    expected: dict[str, Any]
+    memory: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def tool(self, *argv: str, limit: float = 5.0) -> vr_bounded.Outcome:
+        """Run a program of the system within a bound."""
+        return vr_bounded.run(argv, limit=limit, most=8 * 1024 * 1024)
+
+    def twice(self, name: str, verdict: Verdict) -> Verdict:
+        """Turn FAILED into WARNING unless it was so in the last run, too: a moment is no failure."""
+        known = self.memory.get(f"bad {name}", 0)
+        self.memory[f"bad {name}"] = known + 1 if verdict[0] == "FAILED" else 0
+        return ("WARNING", verdict[1]) if verdict[0] == "FAILED" and not known else verdict
+
+
+Check = Callable[[Run], Verdict]
