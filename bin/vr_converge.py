@@ -117,6 +117,19 @@ def preview(request: Request, limit: float) -> str:
     return "".join(_diff(text)).strip("\n")
 
 
+def drift(limit: float) -> list[str]:
+    """Return the steps that a converge from the databags would take now, one line each; nothing changes.
+
+    A diff does not do: where somebody has changed the kernel's ruleset its text is as it was.
+    """
+    played = _play(FROM_DATABAGS._replace(options=("--check", "-v")), limit)
+    text = played.output.decode(errors="replace")
+    if played.status != 0:
+        raise vr.CommandError(vr.one_line(_message(text) or f"the check {played.end()}"))
+    changed = re.findall(r"^changed: \[[^]]*\] => (\{.*)$", text, re.MULTILINE)
+    return [str(step) for result in changed for step in json.loads(result).get("steps", ())]
+
+
 def summary(record: dict[str, Any]) -> str:
     """Return one line for a record: name, services that changed, time, and what waits for a NIC."""
     parts = [", ".join(record.get("changed") or ()) or "no change"]

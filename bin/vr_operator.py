@@ -257,7 +257,7 @@ def _check(chosen: argparse.Namespace) -> int:
     """Have a converge look for differences, without changing anything, and read what the health checks found."""
     from vr_health_results import TYPES, load
 
-    drift = vr_converge.preview(vr_converge.FROM_DATABAGS._replace(options=("--check", "--diff")), vr.LIMIT)
+    drift = vr_converge.drift(vr.LIMIT)
     entries = {name: entry for kind in TYPES for name, entry in load(kind).items() if name != "lastRun"}
     bad = [
         {"check": name, "result": entry["success"], "message": entry.get("message", "")}
@@ -265,9 +265,9 @@ def _check(chosen: argparse.Namespace) -> int:
         if entry["success"] not in ("SUCCESS", "UNKNOWN")
     ]
     if chosen.json:
-        print(json.dumps({"drift": drift.splitlines(), "checks": bad}, indent=1))
+        print(json.dumps({"drift": drift, "checks": bad}, indent=1))
     else:
-        print(drift or "no drift: the router is as its databags say")
+        print("\n".join(drift) or "no drift: the router is as its databags say")
         print("\n".join(_lines(bad)) if bad else f"{len(entries)} health checks, none failed")
     return int(bool(drift or bad))
 

@@ -1,0 +1,177 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Health checks: what is listed, in which words, and what is no failure."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .conftest import CHECKOUT
+
+if TYPE_CHECKING:
+    from .conftest import Router
+
+CASE = CHECKOUT / "tests/golden/isolated-three-public-subnets"
+BASIC = "/var/lib/cloudstack/health/basic.json"
+ENTRY = {
+    "success": "SUCCESS",
+    "lastUpdate": "1761991200123",
+    "lastRunDuration": "12.5",
+    "message": "service is running",
+}
+BAG = {"id": "monitorservice", "health_checks_enabled": True, "config": "[dhcp]:x:,[webserver]:x:,[odd]:x:,"}
+
+
+@pytest.fixture
+def watched(router: Router) -> Router:
+    """Return a booted router with databags whose daemons run but answer nothing."""
+    for file in (CASE / "databags").iterdir():
+        shutil.copy(file, router.path("/etc/cloudstack"))
+    for name, mac in json.loads((CASE / "nics.json").read_text()).items():
+        router.put(f"/sys/class/net/{name}/address", f"{mac}\n")
+    router.put("/etc/cloudstack/monitorservice.json", json.dumps(BAG))
+    router.put("/var/cache/cloud/boot_up_done")
+    router.put("/proc/uptime", "1000.0 1.0\n")
+    router.put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 588 kB\n")
+    router.put("/proc/stat", "cpu  10 0 10 80 0 0 0 0 0 0\n")
+    router.put("/proc/sys/net/netfilter/nf_conntrack_count", "90\n")
+    router.put("/proc/sys/net/netfilter/nf_conntrack_max", "100\n")
+    router.tool("systemctl", "shift 3; for unit; do echo active; done")
+    for folder in ("/var/log", "/tmp"):
+        router.path(folder).mkdir(parents=True, exist_ok=True)
+    return router
+
+
+def run(router: Router, kind: str = "basic") -> dict[str, Any]:
+    done = router.run("vr-health", kind)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    found: dict[str, Any] = json.loads(router.path(f"/var/lib/cloudstack/health/{kind}.json").read_text())
+    return found
+
+
+def parsed(router: Router) -> tuple[list[str], Any]:
+    """Return failing names and results as the management server reads them."""
+    done = router.run("getRouterMonitorResults.sh", "false")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if "FAILING CHECKS" in line or "MONITOR RESULTS" in line] == [
+        "FAILING CHECKS:",
+        "MONITOR RESULTS:",
+    ]
+    middle = lines.index("MONITOR RESULTS:")
+    return [name for line in lines[1:middle] for name in line.split(",")], json.loads("".join(lines[middle + 1 :]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*", "[a] ?", "two  blanks", "\"'`", "é\u202e", "a\nb\n", "MONITOR RESULTS", "x FAILING CHECKS: y", "x" * 900],
+)
+def test_messages_come_through_as_data(router: Router, text: str) -> None:
+    router.put(
+        BASIC, json.dumps({"a_check.py": {**ENTRY, "success": "FAILED", "message": text}, "lastRun": {"start": "x"}})
+    )
+    failing, found = parsed(router)
+    assert failing == ["a_check.py"]
+    assert found["basic"]["a_check.py"]["message"] == text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a,b": {}}', json.dumps({"a": {**ENTRY, "success": "true"}})])
+def test_results_that_are_none_are_left_out(router: Router, text: str) -> None:
+    router.put(BASIC, text)
+    assert parsed(router) == ([], {"basic": {}, "advanced": {}})
+
+
+def test_every_entry_is_as_the_server_wants_it(watched: Router) -> None:
+    found = run(watched)
+    last = found.pop("lastRun")
+    assert sorted(last) == ["duration", "end", "start"]
+    for name, entry in found.items():
+        assert sorted(entry) == ["lastRunDuration", "lastUpdate", "message", "success"], name
+        assert entry["success"] in ("SUCCESS", "FAILED", "WARNING", "UNKNOWN")
+        assert entry["lastUpdate"].isdecimal()
+        assert float(entry["lastRunDuration"]) >= 0
+    names = sorted(found)
+    assert not [(a, b) for a in names for b in names if a != b and a in b], "the server looks for names as substrings"
+
+
+def test_the_words_are_those_that_people_know(watched: Router) -> None:
+    found = run(watched)
+    assert found["memory_usage_check.py"]["message"] == "Memory Usage within limits with current at 41.2%"
+    assert found["disk_space_check.py"]["message"].startswith("Sufficient free space is ")
+    assert found["odd.service"]["success"] == "UNKNOWN"
+    assert found["conntrack_check.py"]["success"] == "WARNING"
+
+
+def test_one_bad_moment_is_no_failure_and_two_are_told(watched: Router) -> None:
+    watched.tool("systemctl", "shift 3; for unit; do echo failed; done")
+    assert run(watched)["dhcp.service"]["success"] == "WARNING"
+    assert run(watched)["dhcp.service"]["success"] == "FAILED"
+    assert "dhcp.service" in parsed(watched)[0]
+    log = watched.path("/var/log/cloudstack/alerts.log").read_text()
+    assert "[ALERT] [dhcp.service] health check failed: service down at last check" in log
+
+
+def test_nothing_fails_while_a_converge_runs(watched: Router) -> None:
+    watched.tool("systemctl", "shift 3; for unit; do echo failed; done")
+    run(watched)
+    watched.put("/var/lib/cloudstack/transaction.json", "{}")
+    found = run(watched)["dhcp.service"]
+    assert (found["success"], found["message"].split(":")[0]) == ("UNKNOWN", "a converge runs")
+    watched.path("/var/cache/cloud/boot_up_done").unlink()
+    assert run(watched)["dhcp.service"]["message"].startswith("the router boots")
+
+
+def test_excluded_checks_are_neither_run_nor_listed(watched: Router) -> None:
+    bag = {**BAG, "excluded_health_checks": "dhcp.service,gateways_check.py"}
+    watched.put("/etc/cloudstack/monitorservice.json", json.dumps(bag))
+    assert not {"dhcp.service", "gateways_check.py"} & set(run(watched))
+
+
+def test_thresholds_of_the_drop_count(watched: Router) -> None:
+    config = {"systemThresholds": "minDiskNeeded=99999999,maxMemoryUsage=40;"}
+    watched.put("/etc/cloudstack/monitorservice.json", json.dumps({**BAG, "health_checks_config": config}))
+    found = run(watched)
+    assert found["memory_usage_check.py"]["message"] == "Memory Usage 41.2% has crossed threshold of 40.0%"
+    assert found["disk_space_check.py"]["message"].startswith("Insufficient free space is ")
+
+
+def test_a_version_that_differs_is_a_warning(watched: Router) -> None:
+    watched.put("/etc/cloudstack-release", "Cloudstack Release 4.23.0\n")
+    config = {"routerVersion": "templateVersion=Cloudstack Release 4.22.0,scriptsVersion=x;"}
+    watched.put("/etc/cloudstack/monitorservice.json", json.dumps({**BAG, "health_checks_config": config}))
+    found = run(watched)["router_version_check.py"]
+    wanted = "Template Version mismatch. Expected: Cloudstack Release 4.22.0, found: Cloudstack Release 4.23.0"
+    assert (found["success"], found["message"]) == ("WARNING", wanted)
+
+
+def test_disabled_checks_leave_nothing(watched: Router) -> None:
+    run(watched)
+    watched.put("/etc/cloudstack/monitorservice.json", json.dumps({**BAG, "health_checks_enabled": False}))
+    assert run(watched) == {}
+
+
+def test_own_checks_say_what_they_like(watched: Router) -> None:
+    folder = watched.path("/root/health_checks")
+    for name, script in {"a.sh": "echo $1; exit 1", "b.py": "exit 0", "c": "echo x; exit 9", "-d": "exit 1"}.items():
+        watched.put(f"/root/health_checks/{name}", f"#!/bin/sh\n{script}\n", 0o755)
+    folder.chmod(0o755)
+    found = run(watched)
+    assert (found["a.sh"]["success"], found["a.sh"]["message"]) == ("FAILED", "basic")
+    assert (found["c"]["success"], found["c"]["message"]) == ("UNKNOWN", "exit status 9: x")
+    assert not {"b.py", "-d"} & set(found)
+    folder.chmod(0o777)
+    assert "a.sh" not in run(watched)
+
+
+def test_dhcp_hosts_that_are_missing_fail(watched: Router) -> None:
+    hosts = json.loads((CASE / "databags/dhcpentry.json").read_text())
+    assert hosts
+    watched.put("/etc/dnsmasq.cloudstack/dhcp-hosts", "02:01:0a:01:01:0b,10.1.1.11,web01,infinite\n")
+    found = run(watched, "advanced")["dhcp_check.py"]
+    assert found["success"] == "FAILED"
+    assert found["message"].startswith("Missing elements in dhcphosts.txt - 10.1.1.12")
