@@ -118,16 +118,17 @@ def preview(request: Request, limit: float) -> str:
 
 
 def drift(limit: float) -> list[str]:
-    """Return the steps that a converge from the databags would take now, one line each; nothing changes.
+    """Return what a converge from the databags would change now, as lines of a diff; nothing changes.
 
-    A diff does not do: where somebody has changed the kernel's ruleset its text is as it was.
+    A diff does not show everything: the text of a ruleset that somebody has changed in the kernel is as it was.
     """
-    played = _play(FROM_DATABAGS._replace(options=("--check", "-v")), limit)
+    played = _play(FROM_DATABAGS._replace(options=("--check", "--diff")), limit)
     text = played.output.decode(errors="replace")
     if played.status != 0:
         raise vr.CommandError(vr.one_line(_message(text) or f"the check {played.end()}"))
-    changed = re.findall(r"^changed: \[[^]]*\] => (\{.*)$", text, re.MULTILINE)
-    return [str(step) for result in changed for step in json.loads(result).get("steps", ())]
+    if not re.search(r"^changed: ", text, re.MULTILINE):
+        return []
+    return "".join(_diff(text)).strip("\n").splitlines() or ["no file differs: the kernel's state does, or a daemon's"]
 
 
 def summary(record: dict[str, Any]) -> str:

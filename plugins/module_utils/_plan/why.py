@@ -29,7 +29,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
 
-DROPPED, ROUTER, FORWARDED = "dropped", "the router itself", "forwarded"
+DROPPED, ROUTER, FORWARDED, UNKNOWN = "dropped", "the router itself", "forwarded", "not explained"
 OWN = "the router"
 _PORTS = ("tcp", "udp")
 _WEB = (80, 443, 8080)
@@ -80,7 +80,26 @@ class Answer:
 
 def explain(router: Router, packet: Packet) -> Answer:
     """Return what the router does with a packet. Pure; nothing live but the state of VRRP is known."""
+    if why := _beyond(router, packet):
+        found = Answer(UNKNOWN, source=str(packet.source), destination=str(packet.destination), port=packet.port)
+        found.say(why)
+        return found
     return _Way(router, packet).answer()
+
+
+def _beyond(router: Router, packet: Packet) -> str:
+    """Say why nothing is said of a packet: what decides is not known here, and a guess is worse than none."""
+    if router.settings.routed:
+        return "routed mode is not explained here: see nft list table inet cloudstack"
+    for tunnel in router.vpn.tunnels:
+        for one, other in ((packet.source, packet.destination), (packet.destination, packet.source)):
+            if _is_in(one, tunnel.local_networks) and _is_in(other, tunnel.remote_networks):
+                return f"between networks of the VPN to {tunnel.peer}: the state of the tunnel decides"
+    return ""
+
+
+def _is_in(ip: IPv4Address, networks: tuple[IPv4Network, ...]) -> bool:
+    return any(ip in network for network in networks)
 
 
 class _Way:

@@ -137,14 +137,17 @@ def test_log_shows_records(filled: Router) -> None:
 
 def test_check_is_quiet_when_all_is_well_and_fails_else(filled: Router) -> None:
     assert "no drift" in said(filled, "check")
-    assert filled.calls()[0]["argv"][-4:-2] == ["--check", "-v"]
+    assert filled.calls()[0]["argv"][-4:-2] == ["--check", "--diff"]
     entry = {"success": "FAILED", "lastUpdate": "1", "lastRunDuration": "1", "message": "down"}
     filled.put("/var/lib/cloudstack/health/basic.json", json.dumps({"dhcp.service": entry}))
     assert "dhcp.service" in said(filled, "check", status=1)
     filled.path("/var/lib/cloudstack/health/basic.json").unlink()
-    result = json.dumps({"changed": True, "steps": ["firewall: load table inet cloudstack"]})
-    filled.plan({"output": f"TASK [x]\nchanged: [localhost] => {result}\n"})
-    assert "firewall: load table inet cloudstack" in said(filled, "check", status=1)
+    filled.plan(
+        {"output": "TASK [x]\n--- before\n+++ after\n+a line\nchanged: [localhost]\n"},
+        {"output": "TASK [x]\nchanged: [localhost]\n"},
+    )
+    assert "+a line" in said(filled, "check", status=1)
+    assert "the kernel's state does" in said(filled, "check", status=1)
 
 
 def test_no_secret_is_shown(filled: Router) -> None:

@@ -28,6 +28,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.wh
     DROPPED,
     FORWARDED,
     ROUTER,
+    UNKNOWN,
     Answer,
     Packet,
     explain,
@@ -234,3 +235,8 @@ def test_it_names_what_decides() -> None:
 def test_a_backup_forwards_nothing_to_where_its_links_are_down() -> None:
     router = with_settings(isolated(egress=RuleList(default_allow=True)), redundant=True)
     assert explain(router, Packet(VM1, CLIENT, "tcp", 80)).ends == DROPPED
+
+
+def test_what_is_not_known_is_said_to_be() -> None:
+    router = with_settings(isolated(egress=RuleList(default_allow=True)), routed=True)
+    assert explain(router, Packet(VM1, CLIENT, "tcp", 80)).ends == UNKNOWN
