@@ -4,9 +4,9 @@
 #
 # Print the redundancy state of this router: checkrouter.sh
 #
-# Only PRIMARY, BACKUP and FAULT are states; a router that is not one of a pair, or has no guest network to be elected
-# on, has none, for which the management server wants any other text that is not blank (contract.md). What the watchdog
-# found wrong follows on lines of its own; the server reads the beginning only.
+# Only PRIMARY, BACKUP and FAULT are states, and a router that is not one of a pair is PRIMARY. One of a pair that has no
+# guest network to be elected on has none, for which the management server wants any other text that is not blank
+# (contract.md). What the watchdog found wrong follows on lines of its own; the server reads the beginning only.
 set -u
 
 # Where the router's files are follows from where this command is; `/` on a router.
@@ -17,11 +17,13 @@ esac
 PATH=$root/usr/sbin:$root/usr/bin:/usr/sbin:/usr/bin:/sbin:/bin
 run=$root/run/cloudstack/redundancy
 
-state=UNKNOWN
+# A single router is what serves its network: any other word is a false alarm for whoever asks.
+state=PRIMARY
 # The databag is written with one pair per line (drops.md), so a line is enough to know.
-if grep -qs '"redundant_router": "true"' "$root/etc/cloudstack/cmdline.json" &&
-  grep -qs '^vrrp_instance' "$root/etc/keepalived/keepalived.conf"; then
-  if systemctl --quiet is-active keepalived.service; then
+if grep -qs '"redundant_router": "true"' "$root/etc/cloudstack/cmdline.json"; then
+  if ! grep -qs '^vrrp_instance' "$root/etc/keepalived/keepalived.conf"; then
+    state=UNKNOWN
+  elif systemctl --quiet is-active keepalived.service; then
     read -r state <"$run/state" || state=UNKNOWN
   else
     state=FAULT

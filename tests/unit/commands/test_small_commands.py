@@ -65,9 +65,9 @@ def test_get_template_version_without_a_release_fails(router: Router, release: s
     assert router.fails("get_template_version.sh") == "/etc/cloudstack-release: missing or empty"
 
 
-def test_checkrouter_of_a_single_router_is_neither_blank_nor_a_state(router: Router) -> None:
+def test_checkrouter_of_a_single_router_is_primary(router: Router) -> None:
     done = router.run("checkrouter.sh")
-    assert (done.returncode, done.stdout) == (0, "Status: UNKNOWN\n")
+    assert (done.returncode, done.stdout) == (0, "Status: PRIMARY\n")
 
 
 def test_bumpup_priority_of_a_single_router_is_nothing_to_do(router: Router) -> None:
