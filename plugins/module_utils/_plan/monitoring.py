@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Set
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, compare
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import files
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     File,
     RemoveFile,
@@ -42,7 +43,7 @@ def wanted(router: Router) -> Wanted:
     )
 
 
-def steps(router: Router, live: Live, present: Set[str]) -> list[Step]:
+def compare(router: Router, live: Live, present: Set[str]) -> list[Step]:
     """Return the steps from the live timers to the wanted ones; `present` are the files that are there.
 
     A drop that repeats what is known restarts no timer: each refresh would put the next run off.
@@ -50,7 +51,7 @@ def steps(router: Router, live: Live, present: Set[str]) -> list[Step]:
     target = wanted(router)
     paths = {file.path for file in target.files}
     gone = [kind for kind in KINDS if interval_file(kind) not in paths]
-    writes = compare(target, live)
+    writes = files.compare(target, live)
     removals = [RemoveFile(interval_file(kind)) for kind in gone if interval_file(kind) in present]
     stops = [timer(kind) for kind in gone if timer(kind) in live.active]
     changed = [step.file.path for step in writes if hasattr(step, "file")]

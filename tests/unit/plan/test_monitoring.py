@@ -15,8 +15,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, LiveFile
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.health import expected
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.monitoring import (
+    compare,
     interval_file,
-    steps,
     timer,
     wanted,
 )
@@ -34,7 +34,7 @@ def live(router_monitoring: Monitoring, active: set[str]) -> tuple[Live, set[str
 
 
 def summaries(asked: Monitoring, found: tuple[Live, set[str]]) -> list[str]:
-    return [step.summary for step in steps(isolated(monitoring=asked), *found)]
+    return [step.summary for step in compare(isolated(monitoring=asked), *found)]
 
 
 def test_a_router_that_nobody_asked_has_no_timers() -> None:

@@ -20,7 +20,7 @@ def plan(host: Host, router: Router, _committed: Router) -> list[Step]:
     live = observe(host, monitoring.wanted(router))
     paths = map(monitoring.interval_file, monitoring.KINDS)
     present = {path for path in paths if os.path.exists(path)}
-    return monitoring.steps(router, Live(live.files, live.knobs, host.active), present)
+    return monitoring.compare(router, Live(live.files, live.knobs, host.active), present)
 
 
 SERVICE = Service(plan)
