@@ -47,7 +47,7 @@ def _names(paths: set[Path], tree: Path) -> set[str]:
 def _programs(file: str, tree: Path) -> tuple[set[str], set[str]]:
     """Return the test files that name a program, or one that uses it; then all of them."""
     name = Path(file).stem if file.endswith(".py") else Path(file).name
-    texts = {path.name: path.read_text(errors="replace") for path in (tree / "bin").iterdir()}
+    texts = {path.name: path.read_text(errors="replace") for path in (tree / "bin").iterdir() if path.is_file()}
     users = {name} | {user for user, text in texts.items() if name in text}
     named = re.compile("|".join(rf"\b{re.escape(user)}\b" for user in sorted(users)))
     tests = {
