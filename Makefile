@@ -8,10 +8,10 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios provisioning trixie test demo bench failover chaos mutants reference docs importer clean
+.PHONY: help venv image lint sanity units scenarios provisioning trixie test demo bench failover chaos mutants template template-test emulated reference docs importer clean
 
 help: ## list what can be made
-	@sed -n 's|^\([a-z]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
+	@sed -n 's|^\([a-z-]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
 
 venv: ## install absent Debian packages, and the Python tools into build/venv
 	@python3 tests/checks/prepare.py
@@ -63,6 +63,16 @@ mutants: venv ## change the code in 300 ways and see which the unit tests notice
 
 chaos: image ## kill converges and send bad drops, more than `make test` does
 	@$(PYTHON) -m tests.chaos $(CHAOS)
+
+template: venv ## build the disk of a router in the forms that hypervisors take, into build/template
+	@$(PYTHON) -m pip install --quiet --requirement image/machine/requirements.txt
+	@$(PYTHON) image/template
+
+template-test: template ## look into the disk and its forms, build it again and compare, and boot it
+	@$(PYTHON) -m pytest tests/emulated/test_disk.py tests/emulated/test_forms.py tests/emulated/again.py tests/emulated/test_boot.py -v --durations=5
+
+emulated: template ## ask routers that boot from the disk, with a kernel of their own, what containers are asked
+	@$(PYTHON) -m pytest tests/emulated -v --durations=5 --junitxml=$(JUNIT)/emulated/emulated.xml
 
 reference: venv ## write docs/reference/drops.schema.json from the tables of the drops
 	@$(PYTHON) -m tests.checks.drop_schema --write

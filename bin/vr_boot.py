@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import vr_channels
 import vr_command as vr
 import vr_converge
 from vr_queue import turn
@@ -42,6 +43,8 @@ BAG = Path(vr.at(f"{vr.DATABAGS}/cmdline.json"))
 DONE = Path(vr.at(f"{vr.INBOX}/boot_up_done"))
 SCRIPTS = Path(vr.at(f"{vr.INBOX}/cloud-scripts.tgz"))
 SIGNATURE = Path(vr.at(f"{vr.INBOX}/cloud-scripts-signature"))
+SIGNED = Path(vr.at("/var/lib/cloudstack/scripts-signed"))
+SIGNED_BEFORE = Path(vr.at("/var/lib/cloudstack/scripts-signed.before"))
 POWERED_OFF = Path(vr.at("/var/lib/cloudstack/powered-off"))
 CONFIGURED = Path(vr.at("/run/cloudstack/configured"))
 CLOSED = Path(vr.at("/run/cloudstack/closed"))
@@ -67,6 +70,8 @@ def main(args: list[str]) -> None:
 def _boot(end: float) -> None:
     """Sign the scripts, then converge until no boot arguments are left; say that it is done only if it is."""
     _sign_scripts()
+    if not CONFIGURED.exists() and not _is_asked() and (given := vr_channels.fetch()):
+        vr.write_atomically(str(CMDLINE), given.encode() + b"\n")
     if not any(path.exists() for path in (CMDLINE, CMD_LINE, BAG)):
         print("boot: no boot arguments and no databags yet: nothing to configure")
         return
@@ -92,6 +97,7 @@ def _configure(end: float) -> None:
     request = vr_converge.Request(vr.CMD_LINE) if CMD_LINE.exists() else vr_converge.FROM_DATABAGS
     print("boot: " + vr_converge.summary(vr_converge.converge(request, max(end - time.monotonic(), 1.0))))
     if taken is not None and _identity(CMDLINE) == taken:
+        vr_channels.remember(CMDLINE.read_text(encoding="utf-8"))
         CMDLINE.unlink()
     CONFIGURED.touch(0o600)
     POWERED_OFF.unlink(missing_ok=True)
@@ -203,11 +209,18 @@ def _arguments() -> dict[str, Any]:
 
 
 def _sign_scripts() -> None:
-    """Record the SHA-512 of the script archive, which the management server compares; it is never unpacked."""
+    """Record the SHA-512 of the script archive, which the management server compares; it is never unpacked.
+
+    The digest of the archive before is kept, too: a live patch that is refused leaves the router what it was.
+    """
     if not SCRIPTS.exists():
         return
     with SCRIPTS.open("rb") as file:
         line = hashlib.file_digest(file, "sha512").hexdigest().encode() + b"\n"
+    before = SIGNED.read_bytes() if SIGNED.exists() else b""
+    if before != line:
+        vr.write_atomically(str(SIGNED_BEFORE), before)
+        vr.write_atomically(str(SIGNED), line)
     if not SIGNATURE.exists() or SIGNATURE.read_bytes() != line:
         vr.write_atomically(str(SIGNATURE), line, 0o644)
 

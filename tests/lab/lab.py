@@ -31,14 +31,21 @@ Nics = Mapping[str, tuple[str, str]]
 class Lab:
     """Hold the parts of one lab by their names."""
 
-    def __init__(self, name: str, image: str = IMAGE, mounts: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        image: str = IMAGE,
+        mounts: Mapping[str, Path] | None = None,
+        kind: type[Router] = Router,
+    ) -> None:
         """Choose the name; nothing is made yet.
 
-        ``mounts`` are directories of this machine, by the paths under which routers see them, read-only.
+        ``mounts`` are directories of this machine, by the paths under which routers see them, read-only. ``kind`` is
+        what routers are: containers, or emulated machines (tests/emulated).
         """
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,30}", name):
             raise LabError(f"lab name {name!r}: expected small letters, digits, hyphens and underscores")
-        self.name, self.image, self.mounts = name, image, mounts or {}
+        self.name, self.image, self.mounts, self.kind = name, image, mounts or {}, kind
         self.podman = Podman(self.prefix.rstrip("."))
         self.segments: list[str] = []
         self.hosts: dict[str, Host] = {}
@@ -100,6 +107,8 @@ class Lab:
         for namespace in wires.namespaces(self.prefix):
             wires.delete_namespace(namespace)
         self.podman.close()
+        for router in self.routers.values():
+            router.discard()
         forget_keys(self.name)
         self._state.unlink(missing_ok=True)
         self._inventory.unlink(missing_ok=True)
@@ -143,7 +152,7 @@ class Lab:
         ``files`` are put into the container before it boots, by their absolute paths.
         """
         self._check_new(name)
-        router = Router(self, name, dict(nics or {}))
+        router = self.kind(self, name, dict(nics or {}))
         self.routers[name] = router
         router.create(cmdline, dict(files or {}))
         if start:

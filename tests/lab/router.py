@@ -110,6 +110,9 @@ class Router:
         self.lab.podman.run("rm", "--force", "--time", "0", "--volumes", self.container)
         del self.lab.routers[self.name]
 
+    def discard(self) -> None:
+        """Remove what it keeps outside of podman, when the lab ends: a container keeps nothing there."""
+
     def reboot(self, timeout: float = 60) -> None:
         """Have the router reboot itself, plug the same NICs, and wait for the boot: no management server is asked."""
         self.exec("systemctl", "reboot", check=False)
@@ -167,6 +170,14 @@ class Router:
                 raise LabError(f"{self.name} is off")
             self._pid = int(seen)
         return self._pid
+
+    @property
+    def is_on(self) -> bool:
+        """Tell whether the container runs."""
+        try:
+            return self.pid > 0 and Path(f"/proc/{self.pid}").is_dir()
+        except LabError:
+            return False
 
     # NICs
 

@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import yaml
 
+from image import stages
 from tests.lab import debian
 
-BUILD = Path(__file__).resolve().parents[2] / "image" / "build"
+ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = """\
 Types: deb
 # a comment between fields
@@ -29,16 +28,6 @@ THIRD_PARTIES = (
     "Types: deb\nURIs: https://pg.example\nSuites: bookworm\nComponents: main\nSigned-By: /etc/apt/keyrings/pg.gpg",
     DEBIAN + "Enabled: no",
 )
-
-
-@pytest.fixture(scope="module")
-def build() -> ModuleType:
-    loader = SourceFileLoader("image_build", str(BUILD))
-    spec = importlib.util.spec_from_loader("image_build", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
 
 
 def test_debian_stanzas_are_kept_and_third_parties_are_not() -> None:
@@ -61,16 +50,16 @@ deb http://mirror.example/security bookworm-security main contrib
     ]
 
 
-def test_a_plugin_does_not_ask_for_provisioning_again_but_a_unit_does(build: ModuleType, tmp_path: Path) -> None:
+def test_a_plugin_does_not_ask_for_provisioning_again_but_a_unit_does(tmp_path: Path) -> None:
     plugin, unit = tmp_path / "plugins" / "a.py", tmp_path / "roles" / "system" / "files" / "systemd" / "a.service"
     for path in (plugin, unit):
         path.parent.mkdir(parents=True)
         path.write_text("one")
-    before = build.provisioning_digest(tmp_path, "base")
+    before = stages.provisioning_digest(tmp_path, "base")
     plugin.write_text("two")
-    assert build.provisioning_digest(tmp_path, "base") == before
+    assert stages.provisioning_digest(tmp_path, "base") == before
     unit.write_text("two")
-    assert build.provisioning_digest(tmp_path, "base") != before
+    assert stages.provisioning_digest(tmp_path, "base") != before
 
 
 def test_a_source_of_one_release_of_debian_serves_for_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,13 +69,13 @@ def test_a_source_of_one_release_of_debian_serves_for_the_other(monkeypatch: pyt
     assert debian.of_suite(DEBIAN.replace("bookworm ", "trixie-security ")).count("trixie") == 2
 
 
-def test_the_image_has_its_ansible_where_the_role_looks_for_it(build: ModuleType) -> None:
+def test_the_image_has_its_ansible_where_the_role_looks_for_it() -> None:
     """Role system names an environment after what is in it; one of another name would be made anew, from an index."""
     from ansible.parsing.dataloader import DataLoader
     from ansible.template import Templar, trust_as_template
 
-    defaults = build.role_defaults()
-    variables = build.yaml.safe_load((BUILD.parents[1] / "roles/system/vars/main.yml").read_text(encoding="utf-8"))
+    defaults = stages.role_defaults()
+    variables = yaml.safe_load((ROOT / "roles/system/vars/main.yml").read_text(encoding="utf-8"))
     known = {name: trust_as_template(value) for name, value in variables.items() if isinstance(value, str)}
     templar = Templar(DataLoader(), {**defaults, **known, "system_python": {"stdout": debian.PYTHON}})
-    assert templar.template(trust_as_template("{{ system_venv_home }}")) == build.venv_home(defaults)
+    assert templar.template(trust_as_template("{{ system_venv_home }}")) == stages.venv_home(defaults)

@@ -73,6 +73,14 @@ def plug(*, bridges: str, segment: str, port: str, namespace: str | int, nic: st
     run("ip", "-n", bridges, "link", "set", port, "master", segment, "up")
 
 
+def plug_tap(*, bridges: str, segment: str, port: str) -> None:
+    """Make a bridge's port that a process opens as a TAP device: the NIC of an emulated machine."""
+    _check_name(port)
+    unplug(bridges=bridges, port=port)
+    run("ip", "-n", bridges, "tuntap", "add", "dev", port, "mode", "tap")
+    run("ip", "-n", bridges, "link", "set", port, "mtu", 9000, "master", segment, "up")
+
+
 def unplug(*, bridges: str, port: str) -> None:
     """Take a NIC away by removing its wire; one that is not there is fine."""
     try:

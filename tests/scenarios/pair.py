@@ -228,11 +228,8 @@ LOG = "/var/log/cloudstack/redundancy.log"
 
 
 def is_on(router: Router) -> bool:
-    """Tell whether the container runs."""
-    try:
-        return router.pid > 0 and run("test", "-d", f"/proc/{router.pid}", check=False).returncode == 0
-    except LabError:
-        return False
+    """Tell whether the machine runs."""
+    return router.is_on
 
 
 def is_up(router: Router, nic: str) -> bool:

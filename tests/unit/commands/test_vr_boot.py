@@ -190,6 +190,17 @@ def test_the_archive_is_signed_even_before_there_is_a_command_line(wired: Router
     assert wired.path(f"{INBOX}/cloud-scripts-signature").exists()
 
 
+def test_the_digest_of_the_archive_before_is_kept_for_a_patch_that_is_refused(wired: Router) -> None:
+    signed = "/var/lib/cloudstack/scripts-signed"
+    lines = []
+    for content in (b"one", b"two", b"two"):
+        wired.put(f"{INBOX}/cloud-scripts.tgz", content)
+        wired.run("vr-boot")
+        lines.append(hashlib.sha512(content).hexdigest() + "\n")
+    assert wired.path(signed).read_text() == lines[1]
+    assert wired.path(f"{signed}.before").read_text() == lines[0]
+
+
 RUN = "/run/cloudstack"
 POWERED_OFF = "/var/lib/cloudstack/powered-off"
 
