@@ -72,7 +72,7 @@ template-test: template ## look into the disk and its forms, build it again and 
 	@$(PYTHON) -m pytest tests/emulated/test_disk.py tests/emulated/test_forms.py tests/emulated/again.py tests/emulated/test_boot.py -v --durations=5
 
 emulated: template ## ask routers that boot from the disk, with a kernel of their own, what containers are asked
-	@$(PYTHON) -m pytest tests/emulated -v --durations=5 --junitxml=$(JUNIT)/emulated/emulated.xml
+	@timeout 900 $(PYTHON) -m pytest tests/emulated -v --durations=5 --junitxml=$(JUNIT)/emulated/emulated.xml
 
 reference: venv ## write docs/reference/drops.schema.json from the tables of the drops
 	@$(PYTHON) -m tests.checks.drop_schema --write
