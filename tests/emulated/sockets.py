@@ -126,12 +126,12 @@ class Agent:
         if stdin:
             wanted["input_data"] = base64.b64encode(stdin).decode()
         process = self.ask("guest-exec", **wanted)["pid"]
-        end, pause = time.monotonic() + timeout, 0.01
+        end, pause = time.monotonic() + timeout, 0.1
         while not (state := self.ask("guest-exec-status", pid=process))["exited"]:
             if time.monotonic() > end:
                 raise LabError(f"{command[0]}: no end after {timeout} s")
             time.sleep(pause)
-            pause = min(pause * 1.5, 0.25)
+            pause = min(pause * 1.5, 1.0)
         out, err = (base64.b64decode(state.get(name, "")) for name in ("out-data", "err-data"))
         return int(state.get("exitcode", 128 + state.get("signal", 0))), out, err
 
