@@ -113,6 +113,14 @@ class Bird:
                 raise LabError(f"{self.host.name}: {self.ask('show', 'protocols', 'all')}")
             time.sleep(0.1)
 
+    def learns(self, name: str, networks: dict[str, str], within: float = 10) -> None:
+        """Wait until a session has brought exactly these networks, with their next hops."""
+        end = time.monotonic() + within
+        while (found := self.learned(name)) != networks:
+            if time.monotonic() > end:
+                raise LabError(f"{self.host.name}, {name}: {found}")
+            time.sleep(0.1)
+
     def learned(self, name: str) -> dict[str, str]:
         """Return the networks that a session has brought, with their next hops."""
         text = self.ask("show", "route", "all", "protocol", name)
