@@ -212,3 +212,40 @@ def test_a_vpc_fails_no_check(vpc: Vpc) -> None:
     failing, entries = results(vpc.router)
     assert "dhcp.service" in failing, words(entries)
     vpc.router.command("configure.py monitor_service.json")
+
+
+def test_the_iso_of_a_cluster_is_served_until_it_is_taken_back(router: Router, isolated: Isolated) -> None:
+    """The kernel of the lab has no driver for ISO 9660: mount(8)'s helper of that name mounts ext4 in its place."""
+    router.shell(
+        "mkdir -p /tmp/iso/bin && head -c 3000000 /dev/urandom >/tmp/iso/bin/kubeadm && echo v1 >/tmp/iso/version"
+    )
+    router.shell("truncate -s 16M /dev/cdrom && mkfs.ext4 -q -d /tmp/iso /dev/cdrom")
+    router.put("/sbin/mount.iso9660", '#!/bin/sh\nexec mount -i -t ext4 -o "$4,loop" "$1" "$2"\n', 0o755)
+    vm, url = isolated.vms["web"], "http://10.7.0.1/cks-iso"
+    router.shell("mv /dev/cdrom /dev/drawer")
+    started = time.monotonic()
+    missing = router.command("cks_iso.sh true", check=False)
+    assert (missing.returncode, "no drive" in missing.stderr) == (1, True)
+    assert time.monotonic() - started > 10
+    assert vm.run("curl", "--silent", "--fail", f"{url}/version", check=False).returncode != 0
+    router.shell("mv /dev/drawer /dev/cdrom")
+    worker = router.exec("systemctl", "show", "-p", "MainPID", "--value", "nginx").stdout
+    for _again in range(2):
+        assert router.command("cks_iso.sh true").stdout == ""
+    end = time.monotonic() + 5
+    while vm.run("curl", "--silent", "--fail", f"{url}/version", check=False).stdout != "v1\n":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert 'href="kubeadm"' in vm.run("curl", "--silent", "--fail", "--location", f"{url}/bin").stdout
+    assert (
+        vm.run(
+            "curl", "--silent", "--output", "/dev/null", "--write-out", "%{size_download}", f"{url}/bin/kubeadm"
+        ).stdout
+        == "3000000"
+    )
+    assert states.repaired(router) == []
+    for _again in range(2):
+        assert router.command("cks_iso.sh false").stdout == ""
+    assert router.exec("mountpoint", "-q", "/var/www/cks-iso", check=False).returncode != 0
+    assert router.exec("systemctl", "show", "-p", "MainPID", "--value", "nginx").stdout == worker
+    router.shell("rm -r /tmp/iso /dev/cdrom /sbin/mount.iso9660")

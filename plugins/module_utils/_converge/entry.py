@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call, as_vr_error
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.facts import FACTS_SPEC, run_facts
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.plan import run_plan
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.service import run_service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.transaction import abort
@@ -47,10 +48,12 @@ def _entry(name: str) -> Callable[[Call], dict[str, Any]]:
 ENTRIES: dict[str, Callable[[Call], dict[str, Any]]] = {
     "vr_plan": run_plan,
     "vr_abort": run_abort,
+    "vr_facts": run_facts,
     **{f"vr_{name}": _entry(name) for name in SERVICES},
 }
 SPECS: dict[str, dict[str, Any]] = {
     "vr_plan": PLAN_SPEC,
     "vr_abort": ABORT_SPEC,
+    "vr_facts": FACTS_SPEC,
     **{f"vr_{name}": TRANSACTION for name in SERVICES},
 }
