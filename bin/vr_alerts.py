@@ -56,6 +56,13 @@ def main(args: list[str]) -> None:
     print("\\n".join(_bounded(found, older)) or "No Alerts")
 
 
+def add(args: list[str]) -> None:
+    """Write an alert of severity, process and text."""
+    if len(args) != 3 or args[0] not in _PRIORITIES:
+        raise vr.CommandError(f"usage: vr-alert {'|'.join(_PRIORITIES)} PROCESS TEXT")
+    write(*args)
+
+
 def _is_moment(text: str) -> bool:
     if not _MOMENT.fullmatch(text):
         return False

@@ -215,7 +215,11 @@ def test_a_vpc_fails_no_check(vpc: Vpc) -> None:
 
 
 def test_the_iso_of_a_cluster_is_served_until_it_is_taken_back(router: Router, isolated: Isolated) -> None:
-    """The kernel of the lab has no driver for ISO 9660: mount(8)'s helper of that name mounts ext4 in its place."""
+    """The kernel of the lab has no driver for ISO 9660: mount(8)'s helper of that name mounts ext4 in its place.
+
+    On a machine systemd lets mounts reach the services that run; in a container it does not (mount_namespaces(7)).
+    """
+    router.shell("mount --make-rshared / && systemctl restart nginx")
     router.shell(
         "mkdir -p /tmp/iso/bin && head -c 3000000 /dev/urandom >/tmp/iso/bin/kubeadm && echo v1 >/tmp/iso/version"
     )
@@ -234,7 +238,7 @@ def test_the_iso_of_a_cluster_is_served_until_it_is_taken_back(router: Router, i
         assert router.command("cks_iso.sh true").stdout == ""
     end = time.monotonic() + 5
     while vm.run("curl", "--silent", "--fail", f"{url}/version", check=False).stdout != "v1\n":
-        assert time.monotonic() < end
+        assert time.monotonic() < end, vm.run("curl", "--silent", "--include", f"{url}/version", check=False).stdout
         time.sleep(0.1)
     assert 'href="kubeadm"' in vm.run("curl", "--silent", "--fail", "--location", f"{url}/bin").stdout
     assert (

@@ -125,3 +125,9 @@ def test_what_comes_again_is_counted(router: Router) -> None:
     write(router, 'for _ in range(5):\n    vr_alerts.write("ALERT", "x", "again")\ntime.sleep(1.1)\nvr_alerts.flush()')
     lines = router.path(LOG).read_text().splitlines()
     assert [line.partition("] again")[2] for line in lines] == ["", " (5 times in 0 min)"]
+
+
+def test_an_alert_is_added_by_a_command(router: Router) -> None:
+    assert router.run("vr-alert", "NOTIF", "keepalived", "this router is primary now").returncode == 0
+    assert router.path(LOG).read_text().endswith(" [NOTIF] [keepalived] this router is primary now\n")
+    assert "usage: vr-alert" in router.fails("vr-alert", "LOUD", "x", "y")
