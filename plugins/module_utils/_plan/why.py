@@ -20,7 +20,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bgp, interfaces
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import nat, sources
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
     Flow,
@@ -33,6 +33,7 @@ DROPPED, ROUTER, FORWARDED, UNKNOWN = "dropped", "the router itself", "forwarded
 OWN = "the router"
 _PORTS = ("tcp", "udp")
 _WEB = (80, 443, 8080)
+IKE = (500, 4500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,11 @@ def _beyond(router: Router, packet: Packet) -> str:
         for one, other in ((packet.source, packet.destination), (packet.destination, packet.source)):
             if _is_in(one, tunnel.local_networks) and _is_in(other, tunnel.remote_networks):
                 return f"between networks of the VPN to {tunnel.peer}: the state of the tunnel decides"
+    own = router.device_of(packet.destination) is not None
+    if own and router.vpn.tunnels and (packet.protocol == "50" or (packet.protocol == "udp" and packet.port in IKE)):
+        return "IKE and ESP are for peers of a VPN, some of which are known by name only"
+    if own and (packet.protocol, packet.port) == ("tcp", 179) and any(item.elements for item in bgp.opened(router)):
+        return "BGP is for its peers: see nft list set inet cloudstack bgp_peers"
     return ""
 
 
