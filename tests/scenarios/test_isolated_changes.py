@@ -7,13 +7,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 
+from tests.chaos.daemons import failing
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.probes import Answer, PingStream, TcpStream, arp_probe, ask, icmp_ping, tcp
+from tests.lab.process import wait_for
 from tests.lab.router import Router
 from tests.scenarios import drops, networks, states
 from tests.scenarios.balancer import Balancer, Rule
@@ -199,6 +202,64 @@ def test_what_is_revoked_is_cut_and_nothing_else(network: Isolated, what: str) -
 def answering(network: Isolated, port: int, ip: str = "192.0.2.20") -> str | None:
     """Return the VM that answers an internet host at a port of a public address."""
     return ask(network.internet[INTERNET], tcp(ip, port)).server
+
+
+def test_what_a_drop_has_let_in_is_cut_when_it_fails_in_the_end(network: Isolated) -> None:
+    """The port is open while dnsmasq is asked about its file, and somebody connects; then all of it is taken back."""
+    router = network.router
+    before = states.state(router)
+    opens = (
+        drops.ingress(821, "192.0.2.20", ports=(9000, 9000)),
+        drops.forward("192.0.2.20", (9000, 9000), "10.7.0.11"),
+    )
+    fails = (drops.alias("10.7.77.1", 2), drops.vm(*NEW_VM))
+    thinks = failing(router, "/usr/sbin/dnsmasq", "--test*", "$(sleep 4)dnsmasq: bad option at line 7")
+    with Traffic(network) as traffic, thinks, ThreadPoolExecutor(1) as pool:
+        change = pool.submit(states.change, router, *opens, *fails, check=False)
+        wait_for(lambda: answering(network, 9000) == "web", 20, "the port open")
+        with TcpStream(network.internet[INTERNET], "192.0.2.20", 9000) as stream:
+            answer = change.result(60)
+            time.sleep(1)
+    assert answer.returncode == 1
+    assert "bad option at line 7" in answer.stderr
+    assert stream.sent - stream.lost > 50, "it was a connection"
+    assert stream.lost > 50 or stream.error, "and is none any more"
+    assert traffic.disturbed == {}
+    assert answering(network, 9000) is None
+    states.assert_same(before, states.state(router))
+
+
+def test_what_left_by_an_address_that_goes_is_cut_however_late(network: Isolated) -> None:
+    """Another address has become the source of new connections before (apache/cloudstack#6442)."""
+    router, plain = network.router, network.vms["plain"]
+    before = states.state(router)
+    usual, other = (source_nat(ip, on=True) for ip in ("192.0.2.20", "192.0.2.79"))
+    usual_no_more, other_no_more = (source_nat(ip, on=False) for ip in ("192.0.2.20", "192.0.2.79"))
+    states.change(router, other, usual_no_more)
+    with PingStream(plain, INTERNET) as pings:
+        time.sleep(0.5)
+        states.change(router, usual, other_no_more)
+        time.sleep(0.5)
+        assert translated_to(router, "192.0.2.79"), "it goes on as it began"
+        states.change(router, drops.address("192.0.2.79", "192.0.2.1", MAC2, 2, add=False))
+        time.sleep(3)
+        assert not translated_to(router, "192.0.2.79")
+        assert translated_to(router, "192.0.2.20")
+    assert pings.sent > 300
+    assert pings.lost < 100
+    states.assert_same(before, states.state(router))
+
+
+def source_nat(ip: str, *, on: bool) -> Drop:
+    """Return the drop of a public address that is, or is not, the source of what has no other."""
+    drop = drops.address(ip, "192.0.2.1", MAC2, 2)
+    drop["ip_address"][0]["source_nat"] = on
+    return drop
+
+
+def translated_to(router: Router, ip: str) -> bool:
+    """Tell whether pings of the VM that no rule is about leave with an address."""
+    return bool(router.exec("conntrack", "-L", "-p", "icmp", "-s", "10.7.0.99", "-q", ip).stdout)
 
 
 def test_of_two_forwards_of_one_port_the_revoked_one_goes(network: Isolated) -> None:
