@@ -33,7 +33,7 @@ scenarios: image ## run molecule scenarios and traffic tests against real router
 	@$(PYTHON) -m pytest tests/lab tests/scenarios -m "not timed" -n 2 --dist loadfile -v --durations=5 --junitxml=$(JUNIT)/scenarios/scenarios.xml
 	@$(PYTHON) -m pytest tests/scenarios -m timed -v --durations=5 --junitxml=$(JUNIT)/scenarios/timed.xml
 
-provisioning: venv ## type README's commands on bare machines; not a part of `make test` until it was seen to pass
+provisioning: venv ## type the commands of README on bare machines; not a part of `make test`, for its time
 	@$(PYTHON) -m pytest tests/scenarios/provisioning.py -v -x --durations=9
 
 # One scenario of each kind.

@@ -35,7 +35,7 @@ OTHERS = ("ansible-core==2.19.3", "netaddr==1.2.1")
 """What the next release wants."""
 CMDLINE = (FIXTURES / "isolated/cmdline.txt").read_text(encoding="utf-8")
 DAEMONS = ("nginx", "dnsmasq", "haproxy", "keepalived", "conntrackd", "cloudstack-passwords", "ssh", "dbus")
-TIMEOUT = 400.0
+TIMEOUT = 900.0
 README = (ROOT / "README.md").read_text(encoding="utf-8").partition("### Make a router of a Debian machine\n")
 
 
@@ -303,7 +303,6 @@ def test_a_router_whose_packet_filter_had_failed_is_upgraded_and_no_packet_lost(
     assert router.facts.unit("cloudstack-firewall")["ActiveState"] == "active"
     assert running(router) == before
     assert router.shell("getent shadow root").stdout == password
-    assert router.exec("systemctl", "is-enabled", "nginx").stdout.strip() == "enabled"
     router.drop("vm.json", drops.vm("often", "02:07:00:00:00:79", "10.7.0.150", remove=True))
     states.assert_same(state, states.state(router))
 
@@ -320,12 +319,12 @@ def test_after_an_upgrade_the_next_release_is_in_use(at_work: Isolated) -> None:
     assert running(router) == before
 
 
-def test_a_machine_provisions_itself_and_a_second_time_changes_nothing(at_work: Isolated) -> None:
-    node = at_work.lab.routers["node"]
+def test_a_machine_provisions_itself_and_a_second_time_changes_nothing(network: Isolated) -> None:
+    node = network.lab.routers["node"]
     typed(node, ON_ITSELF)
     export, *_rest, again = ON_ITSELF.strip().splitlines()[-3:]
-    recap = typed(node, f"{export}\n{again}").stdout.splitlines()[-1]
-    assert re.search(r"ok=\d+ +changed=0 ", recap), recap
+    said = typed(node, f"{export}\n{again}").stdout
+    assert re.search(r"^localhost +: ok=\d+ +changed=0 ", said, re.MULTILINE), said
     node.put(f"{CACHE}/cmdline", CMDLINE.replace("type=router", "type=dhcpsrvr"))
     node.wait_boot()
     assert node.exists("/etc/cloudstack/cmdline.json")
