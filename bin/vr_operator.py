@@ -59,8 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     log = add("log", _log, "what the last drops came to, or all that is known of one")
     log.add_argument("drop", nargs="?", metavar="DROP")
     log.add_argument("-n", type=int, default=SHOWN_DROPS, dest="most", metavar="N", help="how many, at most")
+    report = add("report", _report, "a page about this router: verdict, NICs, pair, last drops, failing checks, alerts")
     check = add("check", _check, "whether the router is as the databags say, and healthy")
-    for command in (show, why, plan, log, check):
+    for command in (show, why, plan, log, report, check):
         command.add_argument("--json", action="store_true", help="for programs")
     unlock = add("unlock", _unlock, "end the converge that holds this router, and make the router whole")
     unlock.set_defaults(json=False)
@@ -253,22 +254,53 @@ def _log(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _check(chosen: argparse.Namespace) -> int:
-    """Have a converge look for differences, without changing anything, and read what the health checks found."""
+def _failing() -> list[Row]:
+    """Return the health checks that did not succeed."""
     from vr_health_results import TYPES, load
 
-    drift = vr_converge.drift(vr.LIMIT)
     entries = {name: entry for kind in TYPES for name, entry in load(kind).items() if name != "lastRun"}
-    bad = [
-        {"check": name, "result": entry["success"], "message": entry.get("message", "")}
+    return [
+        {"check": name, "result": entry["success"], "message": entry.get("message", "")[:100]}
         for name, entry in entries.items()
         if entry["success"] not in ("SUCCESS", "UNKNOWN")
     ]
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    """Print a page of at most 60 lines; its verdict is that of the health checks."""
+    from vr_alerts import newer
+
+    found, bad = _tables(_router()), _failing()
+    failed = [row["check"] for row in bad if row["result"] == "FAILED"]
+    parts: dict[str, Any] = {
+        "verdict": f"FAILED: {', '.join(failed[:3])}" if failed else "OK",
+        **{topic: found[topic][:most] for topic, most in (("router", 12), ("tiers", 12), ("pair", 8))},
+        "count": {topic: len(found[topic]) for topic in ("nat", "firewall", "acl", "dhcp", "lb", "routes")},
+        "drops": [_drop_row(record) for record in _records(8)],
+        "checks": bad[:8],
+        "alerts": newer("")[0][-5:],
+    }
+    if chosen.json:
+        print(json.dumps(parts, indent=1, ensure_ascii=False))
+        return int(bool(failed))
+    print(parts["verdict"])
+    for topic in ("router", "tiers", "pair", "drops", "checks"):
+        if parts[topic]:
+            print("\n".join(["", *(line[:160] for line in _lines(parts[topic]))]))
+    print("\n" + ", ".join(f"{number} {topic}" for topic, number in parts["count"].items()))
+    for line in parts["alerts"]:
+        print(line[:160])
+    return int(bool(failed))
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    """Have a converge look for differences, without changing anything, and read what the health checks found."""
+    drift, bad = vr_converge.drift(vr.LIMIT), _failing()
     if chosen.json:
         print(json.dumps({"drift": drift, "checks": bad}, indent=1))
     else:
         print("\n".join(drift) or "no drift: the router is as its databags say")
-        print("\n".join(_lines(bad)) if bad else f"{len(entries)} health checks, none failed")
+        print("\n".join(_lines(bad)) if bad else "no health check has failed")
     return int(bool(drift or bad))
 
 

@@ -150,11 +150,26 @@ def test_check_is_quiet_when_all_is_well_and_fails_else(filled: Router) -> None:
     assert "the kernel's state does" in said(filled, "check", status=1)
 
 
+def test_a_report_is_one_page_and_has_the_verdict_of_the_checks(filled: Router) -> None:
+    results = {f"/var/lib/cloudstack/results/{number}.json.json": f"{number}.json" for number in range(30)}
+    for path, name in results.items():
+        filled.put(path, json.dumps({"name": name, "rc": 0, "duration": 0.5, "changed": ["firewall"]}))
+    filled.put("/var/log/cloudstack/alerts.log", "2025-10-01 10:00:00,000 [ALERT] [x] y\n" * 50)
+    lines = said(filled, "report").splitlines()
+    assert lines[0] == "OK"
+    assert len(lines) <= 60
+    assert lines[-1].endswith("[ALERT] [x] y")
+    entry = {"success": "FAILED", "lastUpdate": "1", "lastRunDuration": "1", "message": "down"}
+    filled.put("/var/lib/cloudstack/health/basic.json", json.dumps({"dhcp.service": entry}))
+    assert said(filled, "report", status=1).splitlines()[0] == "FAILED: dhcp.service"
+    assert json.loads(said(filled, "report", "--json", status=1))["verdict"] == "FAILED: dhcp.service"
+
+
 def test_no_secret_is_shown(filled: Router) -> None:
     bag = json.loads(filled.path("/etc/cloudstack/cmdline.json").read_text())
     bag["config"] |= {"vmpassword": "CanaryOne", "router_password": "CanaryTwo", "redundant_router": "1"}
     filled.put("/etc/cloudstack/cmdline.json", json.dumps(bag))
     filled.put("/etc/cloudstack/vmpassword.json", json.dumps({"id": "vmpassword", "10.1.1.11": "CanaryThree"}))
-    everything = "".join(said(filled, "show", topic, "--json") for topic in TOPICS)
+    everything = "".join(said(filled, "show", topic, "--json") for topic in TOPICS) + said(filled, "report")
     assert "r-101-VM" in everything
     assert "Canary" not in everything
