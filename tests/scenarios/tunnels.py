@@ -164,12 +164,12 @@ def wait(condition: Callable[[], Any], seconds: float, what: str) -> float:
 
 
 def spis(router: Router, name: str = "s2s-203_0_113_41") -> list[str]:
-    """Return the SPIs of a connection's child SAs, and the number of its IKE SA."""
+    """Return the SPIs of a connection's child SAs, and of its IKE SA."""
     listed = router.exec("swanctl", "--list-sas", "--raw").stdout
     found: list[str] = []
     for sa in listed.splitlines():
         if f"list-sa event {{{name} " in sa:
-            found += re.findall(r"uniqueid=\d+|spi-in=\w+", sa)
+            found += re.findall(r"(?:spi-in|initiator-spi|responder-spi)=\w+", sa)
     return found
 
 
