@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.lab.lab import Lab
@@ -120,8 +120,8 @@ def drops(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from tier_drops(name, tier)
 
 
-def make(lab: Lab) -> Pair:
-    """Make the VPC; both routers boot at the same time, no tier is plugged in."""
+def make(lab: Lab, files: Mapping[str, bytes] | None = None) -> Pair:
+    """Make the VPC; both routers boot at the same time, with these files in them, and no tier is plugged in."""
     for segment in ("control", "internet", PUBLIC.nic, PRIVATE.nic, *(f"tier{tier}" for tier in TIERS)):
         lab.segment(segment)
     gateway(lab, 1, PUBLIC)
@@ -129,11 +129,11 @@ def make(lab: Lab) -> Pair:
     internet.add_route(PUBLIC.network, "203.0.113.241")
     lab.host("site", PRIVATE.nic, PRIVATE.gateway)
     vms = {f"vm{t}": lab.host(f"vm{t}", f"tier{t}", f"10.2.{t}.11/24", gateway=f"10.2.{t}.1") for t in TIERS}
-    routers = {name: router(lab, name) for name in FIRST}
+    routers = {name: router(lab, name, files) for name in FIRST}
     return Pair(lab, 1.0, routers, vms, internet)
 
 
-def router(lab: Lab, name: str) -> Router:
+def router(lab: Lab, name: str, files: Mapping[str, bytes] | None = None) -> Router:
     """Make one of the routers, which boots without any tier."""
     outer = {subnet.nic: (subnet.nic, subnet.mac) for subnet in (PUBLIC, PRIVATE)}
-    return lab.router(name, cmdline(name), {"eth0": ("control", lab.mac(f"{name}.control")), **outer})
+    return lab.router(name, cmdline(name), {"eth0": ("control", lab.mac(f"{name}.control")), **outer}, files)

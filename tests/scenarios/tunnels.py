@@ -82,23 +82,25 @@ def configuration(
     per_child: int = 100,
     start: bool = False,
     name: str = "",
+    here: str = HERE,
+    vpc: str = VPC_CIDR,
 ) -> str:
     """Return a swanctl.conf of somebody else: `per_child` is the number of networks in one child."""
     groups = [peer.networks[at : at + per_child] for at in range(0, len(peer.networks), per_child)]
     children = "".join(
-        f"net-{n} {{\nlocal_ts = {', '.join(group)}\nremote_ts = {VPC_CIDR}\nesp_proposals = {esp}\n"
+        f"net-{n} {{\nlocal_ts = {', '.join(group)}\nremote_ts = {vpc}\nesp_proposals = {esp}\n"
         f"start_action = {'start' if start else 'none'}\n}}\n"
         for n, group in enumerate(groups)
     )
     return (
-        f"connections {{\nrouter {{\nversion = {version}\nlocal_addrs = {peer.address}\nremote_addrs = {HERE}\n"
+        f"connections {{\nrouter {{\nversion = {version}\nlocal_addrs = {peer.address}\nremote_addrs = {here}\n"
         f"proposals = {ike}\nlocal {{\nauth = psk\nid = {name or peer.address}\n}}\n"
-        f"remote {{\nauth = psk\nid = {HERE}\n}}\n"
-        f"children {{\n{children}}}\n}}\n}}\nsecrets {{\nike-router {{\nid = {HERE}\nsecret = {psk}\n}}\n}}\n"
+        f"remote {{\nauth = psk\nid = {here}\n}}\n"
+        f"children {{\n{children}}}\n}}\n}}\nsecrets {{\nike-router {{\nid = {here}\nsecret = {psk}\n}}\n}}\n"
     )
 
 
-def add_peer(lab: Lab, name: str, address: str, *numbers: int) -> Peer:
+def add_peer(lab: Lab, name: str, address: str, *numbers: int, vpc: str = VPC_CIDR) -> Peer:
     """Make a peer in the internet of the lab; its charon runs once it is configured."""
     segment = f"{name}lan"
     lab.segment(segment)
@@ -107,7 +109,7 @@ def add_peer(lab: Lab, name: str, address: str, *numbers: int) -> Peer:
     branch = lab.host(f"{name}branch", segment)
     for number in numbers:
         branch.add_address(f"10.{number}.0.5/24")
-        branch.ip("route", "replace", VPC_CIDR, "via", f"10.{number}.0.1")
+        branch.ip("route", "replace", vpc, "via", f"10.{number}.0.1")
     machine.wait_systemd()
     lines = [f"ip address add {address}/24 dev eth0", "ip link set eth0 up", "ip link set eth1 up"]
     lines += [f"ip address add 10.{number}.0.1/24 dev eth1" for number in numbers]
