@@ -131,3 +131,30 @@ def test_an_alert_is_added_by_a_command(router: Router) -> None:
     assert router.run("vr-alert", "NOTIF", "keepalived", "this router is primary now").returncode == 0
     assert router.path(LOG).read_text().endswith(" [NOTIF] [keepalived] this router is primary now\n")
     assert "usage: vr-alert" in router.fails("vr-alert", "LOUD", "x", "y")
+
+
+def ended(router: Router, **said: str) -> None:
+    done = router.run(
+        "vr-service-ended", "dnsmasq@tier_10_1_1_0", env={"EXIT_CODE": "killed", "EXIT_STATUS": "KILL", **said}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_daemon_that_was_stopped_is_no_alert(router: Router) -> None:
+    ended(router, SERVICE_RESULT="success")
+    assert not router.path(LOG).exists()
+
+
+def test_a_daemon_that_cannot_run_is_critical_until_it_runs(router: Router) -> None:
+    library = router.path("/opt/cloud/bin/vr_ended.py")
+    library.write_text(library.read_text().replace("PAUSE = 4.0", "PAUSE = 0.0").replace("WINDOW / 6", "0"))
+    for _end in range(10):
+        ended(router, SERVICE_RESULT="signal")
+    texts = [line.partition(",")[2][4:] for line in router.path(LOG).read_text().splitlines()]
+    assert texts == [
+        "[ALERT] [dnsmasq] The process dnsmasq is not running (killed KILL), restarted",
+        "[CRIT] [dnsmasq] The process dnsmasq recover failed",
+    ]
+    write(router, 'import vr_ended\nvr_ended.recovered(["dnsmasq@tier_10_1_1_0", "nginx"])')
+    last = router.path(LOG).read_text().splitlines()[-1]
+    assert last.endswith("[INFO] [dnsmasq] The process dnsmasq is recovered successfully")
