@@ -152,6 +152,10 @@ class Machine(Router):
             time.sleep(3)
         return time.monotonic() - started
 
+    def wait_systemd(self, timeout: float = BOOT) -> str:
+        """Wait until systemd has started everything, whatever came of it; return ``running`` or ``degraded``."""
+        return self.exec("systemctl", "is-system-running", "--wait", check=False, timeout=timeout).stdout.strip()
+
     def stop(self) -> None:
         """Press its power button, and wait until it is off."""
         self.monitor.ask("system_powerdown")
