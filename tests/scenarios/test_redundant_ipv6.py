@@ -16,6 +16,7 @@ from tests.lab.process import LabError
 from tests.lab.router import Router
 from tests.scenarios import dual, states
 from tests.scenarios.dual import (
+    APP,
     CLIENT6,
     GUEST,
     OWN6,
@@ -23,6 +24,7 @@ from tests.scenarios.dual import (
     POLICY6,
     PUBLIC_MAC,
     VMS,
+    WEB,
     Dual,
     address6,
     configured,
@@ -186,3 +188,42 @@ def test_bgp_13_only_the_primary_speaks_and_the_other_takes_over(pair: Dual, tmp
             assert primary(pair) is not active
             assert absent < 2, f"{absent:.1f} s without the route"
             bird.established("four", "six", within=30)
+
+
+def tier_of(segment: dual.Segment, number: int) -> tuple[dual.Drop, dual.Drop]:
+    """Return a tier of one of the routers of a VPC's pair, and its ACL, which lets all pass."""
+    mac = f"{segment.mac[:-2]}{number}{segment.nic[-1]}"
+    own = {"router_guest_ip": segment.network.replace("0/24", f"8{number}"), "mac_address": mac}
+    own |= {"router_guest_ip6": f"{segment.network6.partition('/')[0]}8{number}"}
+    everything = [dual.acl_rule("all")]
+    acl = dual.acl(segment, everything, everything, six=True) | {"mac_address": mac}
+    return dual.tier(segment, six=True, **own), acl
+
+
+def test_ipv6_19_a_pair_of_a_vpc() -> None:
+    """Both tiers move together, and the public address answers on the primary."""
+    with Lab("pair-ipv6-vpc") as lab:
+        hosts = dual.outside(lab, [WEB, APP]) | dual.guests(lab, [WEB, APP])
+        for number in (1, 2):
+            shared = {"redundant_router": "1", "advert_int": "1", "router_id": "77", "router_password": "0f0f"}
+            own = {"name": f"r-20{number}-VM", "eth0ip": f"169.254.4.20{number}"}
+            nics = {"eth0": ("control", f"0e:00:a9:fe:04:0{number}"), "eth1": ("public", PUBLIC_MAC)}
+            nics |= {s.nic: (s.name, f"{s.mac[:-2]}{number}{s.nic[-1]}") for s in (WEB, APP)}
+            lab.router(f"r{number}", dual.vpc_cmdline(**shared, **own), nics)
+        for name in ("client", "web1", "app1"):
+            hosts[name].probe.serve(tcp=dual.SERVED_TCP)
+        for number, router in enumerate(lab.routers.values(), start=1):
+            router.wait_boot()
+            states.change(router, dual.public_address(1), *tier_of(WEB, number), *tier_of(APP, number))
+        vpc = Dual(lab, lab.routers["r1"], hosts)
+        active = primary(vpc)
+        configured(vpc, "web1", "app1")
+        web, app = address6("web1"), address6("app1")
+        questions = [(hosts["web1"], tcp(CLIENT6, 80)), (hosts["client"], tcp(web, 22)), (hosts["web1"], tcp(app, 22))]
+        assert [bool(result) for result in ask_all(questions)] == [True] * 3
+        with PingStream(hosts["web1"], CLIENT6) as stream:
+            time.sleep(0.5)
+            active.exec("systemctl", "stop", "keepalived")
+            time.sleep(6)
+        assert stream.lost < 100
+        assert [bool(result) for result in ask_all(questions)] == [True] * 3
