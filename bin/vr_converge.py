@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import vr_command as vr
 
 LOG = "/var/log/cloudstack/converge.log"
-# Where the resident parent listens, and the seconds in which it has to say that it has begun.
+# Where the resident parent listens, and the seconds in which it has to say that it has begun: on a busy machine a cold
+# run would only add to the load.
 PARENT = "/run/cloudstack/converge.sock"
-ANSWER = 1.0
+ANSWER = 3.0
 # How long a converge that is ended for its time may take to end, in seconds.
 GRACE = 15.0
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any
+from typing import Any, TypeAlias
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import values
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+Address: TypeAlias = "IPv4Address | IPv6Address"
+Network: TypeAlias = "IPv4Network | IPv6Network"
 Record = Mapping[str, Any]
 HOPS = "EBGP_MultiHop"
 LONGEST_PASSWORD = 80

@@ -156,7 +156,7 @@ def test_a_command_never_meets_a_half_new_set(dest: str, tmp_path: Path) -> None
     collection.link({str(tmp_path / "commands"): "bin"}, dest)
     heard = set()
     for count in range(20):
-        running = [subprocess.Popen([tmp_path / "commands/run"], stdout=subprocess.PIPE) for _ in range(4)]
+        running = [subprocess.Popen([tmp_path / "commands/run"], stdout=subprocess.PIPE) for _number in range(4)]
         time.sleep(count / 500)
         exchange(releases[(count + 1) % 2], dest)
         heard |= {process.communicate()[0] for process in running}

@@ -212,7 +212,7 @@ def test_an_archive_never_takes_anothers_name_and_old_ones_go(filled: Router) ->
     other = filled.put("/root/diagnostics_files.zip")
     for file in (old, left, other):
         os.utime(file, (1, 1))
-    found = {filled.run("get_diagnostics_files.py").stdout for _ in range(3)}
+    found = {filled.run("get_diagnostics_files.py").stdout for _number in range(3)}
     assert len(found) == 3
     assert (old.exists(), left.exists(), other.exists()) == (False, False, True)
     for path in found:

@@ -49,16 +49,16 @@ CIDRS = ["10.0.0.0/8", "10.1.1.0/25", "10.2.1.0/24", "10.2.2.12/32", "203.0.113.
 
 PROBE = """
 table inet probe {
-	set arrived { typeof ip id . ip daddr; size 65535; flags dynamic; }
-	set left { typeof ip id . oifname . ip saddr . ip daddr; size 65535; flags dynamic; }
-	chain arriving {
-		type filter hook input priority 300;
-		add @arrived { ip id . ip daddr };
-	}
-	chain leaving {
-		type filter hook postrouting priority 300;
-		iifname "eth*" add @left { ip id . oifname . ip saddr . ip daddr };
-	}
+    set arrived { typeof ip id . ip daddr; size 65535; flags dynamic; }
+    set left { typeof ip id . oifname . ip saddr . ip daddr; size 65535; flags dynamic; }
+    chain arriving {
+        type filter hook input priority 300;
+        add @arrived { ip id . ip daddr };
+    }
+    chain leaving {
+        type filter hook postrouting priority 300;
+        iifname "eth*" add @left { ip id . oifname . ip saddr . ip daddr };
+    }
 }
 """
 SENDER = """
@@ -75,10 +75,13 @@ for nic, frame in json.load(sys.stdin):
 def drawn(chance: random.Random, kind: str) -> Router:
     """Return a router of random rules, few and overlapping, so that packets hit them."""
     made = isolated() if kind == "isolated" else vpc()
-    forwards = [_forward(chance, kind) for _ in range(chance.randrange(5))]
+    forwards = [_forward(chance, kind) for _number in range(chance.randrange(5))]
     inner, public = INNER[kind], PUBLIC[kind]
-    static = {chance.choice(public): chance.choice(inner) for _ in range(chance.randrange(3))}
-    lists = lambda default: RuleList(tuple(_rule(chance) for _ in range(chance.randrange(6))), default)  # noqa: E731
+    static = {chance.choice(public): chance.choice(inner) for _number in range(chance.randrange(3))}
+
+    def lists(default: bool) -> RuleList:
+        return RuleList(tuple(_rule(chance) for _number in range(chance.randrange(6))), default)
+
     return replace(
         made,
         forwards=tuple(dict.fromkeys(forwards)),
@@ -97,7 +100,7 @@ def _rule(chance: random.Random) -> Rule:
     first = chance.randrange(1, 6)
     ports = Ports(first, first + chance.randrange(12)) if protocol in ("tcp", "udp") and chance.random() < 0.7 else None
     kind = 8 if protocol == "icmp" and chance.random() < 0.5 else None
-    sides = [tuple(chance.sample(CIDRS, 1)) if chance.random() < 0.4 else () for _ in range(2)]
+    sides = [tuple(chance.sample(CIDRS, 1)) if chance.random() < 0.4 else () for _number in range(2)]
     return Rule(Match(protocol, ports, kind, None, *sides), chance.random() < 0.7, f"rule {chance.randrange(1000)}")
 
 
