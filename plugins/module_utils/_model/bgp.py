@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, TypeAlias
+from typing import Any, Union
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import values
 
-Address: TypeAlias = "IPv4Address | IPv6Address"
-Network: TypeAlias = "IPv4Network | IPv6Network"
+Address = Union[IPv4Address, IPv6Address]  # noqa: UP007
+Network = Union[IPv4Network, IPv6Network]  # noqa: UP007
 Record = Mapping[str, Any]
 HOPS = "EBGP_MultiHop"
 LONGEST_PASSWORD = 80

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeAlias
+from typing import Union
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Role, Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import vpn_filter
@@ -27,7 +27,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.sh
 
 BROAD = 8
 """A route to a network with a shorter prefix says where the world is, not what lies behind a next hop."""
-Network: TypeAlias = "IPv4Network | IPv6Network"
+Network = Union[IPv4Network, IPv6Network]  # noqa: UP007
 _ANY4, _ANY6 = IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
 
 
