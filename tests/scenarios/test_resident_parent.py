@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
 from tests.bench import drops, wiring
 from tests.lab.lab import Lab
 from tests.lab.process import wait_for
@@ -56,9 +57,6 @@ def record(router: Router, name: str) -> dict[str, Any]:
     return found
 
 
-PLANNED = ["interfaces", "firewall", "system", "dhcp_dns", "metadata", "load_balancer", "redundancy", "monitoring"]
-
-
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 def test_the_record_of_a_drop_has_its_phases(router: Router, *, warm: bool) -> None:
     if not warm:
@@ -71,7 +69,7 @@ def test_the_record_of_a_drop_has_its_phases(router: Router, *, warm: bool) -> N
     found = record(router, good)
     phases: dict[str, float] = found["phases"]
     done = {f"dhcp_dns.{phase}" for phase in ("check", "apply", "verify")}
-    assert set(phases) == {"ingest", "model", "commit", *done, *(f"{name}.plan" for name in PLANNED)}
+    assert set(phases) == {"ingest", "model", "commit", *done, *(f"{name}.plan" for name in SERVICES)}
     assert 0 < sum(phases.values()) <= found["duration"]
     log = router.read("/var/log/cloudstack/router.log")
     assert log.count(f"{good}: done in ") == 1
