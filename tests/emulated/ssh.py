@@ -24,10 +24,13 @@ class Ssh:
     def run(
         self, command: str, *options: str, check: bool = True, stdin: bytes = b""
     ) -> subprocess.CompletedProcess[str]:
-        """Run a line of shell there; ``options`` of ssh come before the usual ones, and so win."""
-        key = private_key(self.host.lab.name)
+        """Run a line of shell there; ``options`` of ssh come before the usual ones, and so win.
+
+        Keys add up (ssh_config(5), IdentityFile): the lab's own is left out where an option names one.
+        """
+        keys = {} if any("IdentityFile=" in option for option in options) else {"IdentityFile": self._key}
         usual = {
-            "IdentityFile": str(key),
+            **keys,
             "IdentitiesOnly": "yes",
             "IdentityAgent": "none",
             "BatchMode": "yes",
@@ -44,6 +47,10 @@ class Ssh:
         if check and done.returncode:
             raise CommandError(["ssh", self.address, command], done.returncode, done.stdout, done.stderr)
         return done
+
+    @property
+    def _key(self) -> str:
+        return str(private_key(self.host.lab.name))
 
     def copy(self, content: bytes, path: str) -> None:
         """Write a file there, as scp does: it can be seen half written."""
