@@ -161,7 +161,7 @@ def test_arguments_that_come_after_drops_of_their_boot_lose_none_of_them(isolate
     assert states.repaired(router) == []
 
 
-def test_a_routed_network_is_not_translated_and_says_so(isolated: Isolated) -> None:
+def test_a_network_becomes_routed_and_is_told_what_is_not_built(isolated: Isolated) -> None:
     """The provider has a route to it; the VM is seen by its own address, and nothing comes in."""
     router, provider, web = isolated.router, isolated.gateways["eth2"], isolated.vms["web"]
     provider.probe.serve(tcp=(443,), udp=())
@@ -169,13 +169,12 @@ def test_a_routed_network_is_not_translated_and_says_so(isolated: Isolated) -> N
     assert ask(web, tcp("192.0.2.1", 443)).seen_from in ("192.0.2.20", "192.0.2.22")
     router.bring_arguments(f"{ARGUMENTS.strip()} is_routed=true userdata=H4sI")
     told = states.record(router, "cmd_line.json")["warnings"]
-    assert [line.partition(" (")[0] for line in told] == [
-        "not built yet: is_routed=true",
-        "not built yet: userdata",
-    ]
+    assert [line.partition(": ")[0] for line in told] == ["routed mode translates nothing", "not built yet"]
+    assert "192.0.2.20" in told[0], "its forwards have no effect, and are named"
+    assert "userdata" in told[1]
     assert ask(web, tcp("192.0.2.1", 443)).seen_from == "10.7.0.11"
     assert not ask(provider, tcp("10.7.0.11", 22)).server
     assert not is_open(isolated, KEPT)
     answer = router.drop(drops.named("vm_dhcp_entry", 950), drops.vm("web", WEB_MAC, "10.7.0.11"))
-    assert "warning: not built yet: is_routed=true" in answer.stdout
+    assert "warning: not built yet: userdata" in answer.stdout
     assert "warning: not built yet: userdata" in router.read("/var/log/cloudstack/router.log")
