@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import tempfile
 import threading
@@ -50,10 +51,12 @@ class Parent:
 def near(router: Router) -> Iterator[Router]:
     """Return the router under a short path: that of a Unix socket has at most 107 bytes (unix(7))."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        link = Path(folder) / "r"
-        link.symlink_to(router.root)
+        short = Path(folder) / "r"
+        # Commands look for their root by what links lead to, so it is the root that has the short path.
+        shutil.move(router.root, short)
+        router.root.symlink_to(short)
         router.drop("a.json")
-        yield Router(link)
+        yield Router(short)
 
 
 def begin(connection: socket.socket) -> None:
