@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Any
 
@@ -22,18 +22,38 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 )
 
 Record = Mapping[str, Any]
-_NUMBERED = {"6": "tcp", "17": "udp", "1": "icmp"}
 _ANY = ("any", "all", None)
 _WITH_PORTS = ("tcp", "udp")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What differs in the records of IPv4 and IPv6: the version, the firewall's databag, and the number of ICMP."""
+
+    version: int
+    bag: str
+    icmp: str
+
+    def networks(self, given: Iterable[str]) -> tuple[str, ...] | None:
+        """Return the CIDRs of this family; see `values.cidrs`."""
+        return values.cidrs(given, self.version)
+
+    def named(self, number: str) -> str:
+        """Return the name of a protocol number, the number itself where it has none here."""
+        return {"6": "tcp", "17": "udp", self.icmp: "icmp"}.get(number, number)
+
+
+IPV4 = Family(4, "firewallrules", "1")
+IPV6 = Family(6, "ipv6firewallrules", "58")
 
 
 def firewall(bags: Mapping[str, Any]) -> dict[IPv4Address, RuleList]:
     """Return the ingress rules of each public address; what no rule allows is denied."""
     found: dict[IPv4Address, list[Rule]] = {}
-    for label, record in _by_id(bags):
+    for label, record in by_id(bags, IPV4):
         ip = values.address(record.get("src_ip"))
         if record["traffic_type"].lower() == "ingress" and ip is not None:
-            found.setdefault(ip, []).extend(_rule(label, record, allow=True))
+            found.setdefault(ip, []).extend(firewall_rule(IPV4, label, record, allow=True))
     return {ip: RuleList(tuple(rules)) for ip, rules in sorted(found.items())}
 
 
@@ -43,9 +63,9 @@ def inbound(bags: Mapping[str, Any]) -> RuleList:
     They name no public address: their destinations are VMs, and none given means all of them.
     """
     rules: list[Rule] = []
-    for label, record in _by_id(bags):
+    for label, record in by_id(bags, IPV4):
         if record["traffic_type"].lower() == "ingress" and values.address(record.get("src_ip")) is None:
-            rules += _rule(label, record, allow=True)
+            rules += firewall_rule(IPV4, label, record, allow=True)
     return RuleList(tuple(rules))
 
 
@@ -54,13 +74,13 @@ def egress(bags: Mapping[str, Any]) -> RuleList:
 
     A rule of protocol `all` without CIDRs is the default policy itself. Nothing may leave before a policy is known.
     """
-    records = [(label, r) for label, r in _by_id(bags) if r["traffic_type"].lower() == "egress"]
+    records = [(label, r) for label, r in by_id(bags, IPV4) if r["traffic_type"].lower() == "egress"]
     policies = [record for _label, record in records if _is_policy(record)] or [r for _label, r in records]
     default_allow = bool(policies) and all(record.get("default_egress_policy") for record in policies)
     rules: list[Rule] = []
     for label, record in records:
         if not _is_policy(record):
-            rules += _rule(label, record, allow=not default_allow)
+            rules += firewall_rule(IPV4, label, record, allow=not default_allow)
     return RuleList(tuple(rules), default_allow)
 
 
@@ -68,15 +88,17 @@ def _is_policy(record: Record) -> bool:
     return record["protocol"] == "all" and not record.get("source_cidr_list") and not record.get("dest_cidr_list")
 
 
-def _by_id(bags: Mapping[str, Any]) -> list[tuple[str, Record]]:
-    rules = bags.get("firewallrules", {})
+def by_id(bags: Mapping[str, Any], family: Family) -> list[tuple[str, Record]]:
+    """Return the records of a family's firewall in the order of their ids, each with its name for people."""
+    rules = bags.get(family.bag, {})
     ids = sorted((key for key in rules if key != "id"), key=int)
-    return [(f"firewallrules {key}", rules[key]) for key in ids]
+    return [(f"{family.bag} {key}", rules[key]) for key in ids]
 
 
-def _rule(label: str, record: Record, allow: bool) -> list[Rule]:
-    """Return the rule as a list of one, or of none when it speaks of IPv6 only."""
-    sources, destinations = (values.cidrs(record.get(side) or ()) for side in ("source_cidr_list", "dest_cidr_list"))
+def firewall_rule(family: Family, label: str, record: Record, allow: bool) -> list[Rule]:
+    """Return the rule as a list of one, or of none when it speaks of the other family only."""
+    sides = (record.get(side) or () for side in ("source_cidr_list", "dest_cidr_list"))
+    sources, destinations = map(family.networks, sides)
     if sources is None or destinations is None:
         return []
     protocol = None if record["protocol"] in _ANY else record["protocol"]
@@ -105,25 +127,33 @@ def icmp_number(number: int | None) -> int | None:
 
 def acls(bags: Mapping[str, Any], locator: Locator) -> dict[str, tuple[RuleList, RuleList]]:
     """Return ingress and egress list per device: towards it nothing passes by default, from it everything."""
+    found = acl_rules(IPV4, bags, locator)
+    return {name: (RuleList(ingress), RuleList(egress, True)) for name, (ingress, egress) in found.items()}
+
+
+def acl_rules(
+    family: Family, bags: Mapping[str, Any], locator: Locator
+) -> dict[str, tuple[tuple[Rule, ...], tuple[Rule, ...]]]:
+    """Return the ingress and egress rules of a family per device, without those that name none of its networks."""
     found = {}
     for key, entry in sorted(bags.get("networkacl", {}).items()):
         name = None if key == "id" else locator.find(values.text(entry.get("mac_address")), key)
         if name is not None:
-            ingress = _acl_rules(entry["ingress_rules"], f"networkacl {key} ingress", towards=True)
-            leaving = _acl_rules(entry["egress_rules"], f"networkacl {key} egress", towards=False)
-            found[name] = (RuleList(ingress, False), RuleList(leaving, True))
+            ingress = _acl_rules(family, entry["ingress_rules"], f"networkacl {key} ingress", towards=True)
+            leaving = _acl_rules(family, entry["egress_rules"], f"networkacl {key} egress", towards=False)
+            found[name] = (ingress, leaving)
     return found
 
 
-def _acl_rules(items: Iterable[Record], label: str, towards: bool) -> tuple[Rule, ...]:
+def _acl_rules(family: Family, items: Iterable[Record], label: str, towards: bool) -> tuple[Rule, ...]:
     rules = []
     for number, item in enumerate(items):
-        networks = values.cidrs(item["cidr"].split(","))
+        networks = family.networks(item["cidr"].split(","))
         if networks is None:
             continue
         kind = item["type"]
         match = Match(
-            protocol=_acl_protocol(item),
+            protocol=_acl_protocol(family, item),
             ports=port_pair((item.get("first_port", 0), item.get("last_port", 0))) if kind in _WITH_PORTS else None,
             icmp_type=icmp_number(item.get("icmp_type")) if kind == "icmp" else None,
             icmp_code=icmp_number(item.get("icmp_code")) if kind == "icmp" else None,
@@ -134,11 +164,10 @@ def _acl_rules(items: Iterable[Record], label: str, towards: bool) -> tuple[Rule
     return tuple(rules)
 
 
-def _acl_protocol(item: Record) -> str | None:
+def _acl_protocol(family: Family, item: Record) -> str | None:
     """Return the protocol of an ACL item; a protocol number is matched as such, also 0 and 255."""
     if item["type"] == "protocol":
-        number = str(item["protocol"])
-        return _NUMBERED.get(number, number)
+        return family.named(str(item["protocol"]))
     return None if item["type"] in _ANY else str(item["type"])
 
 

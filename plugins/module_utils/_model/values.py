@@ -121,22 +121,14 @@ def mtu(*candidates: Any) -> int:
     return 1500
 
 
-def cidrs(values: Iterable[str]) -> tuple[str, ...] | None:
-    """Return the IPv4 CIDRs of a list in canonical form: () when it is empty or has 0.0.0.0/0 (anything).
+def cidrs(values: Iterable[str], version: int = 4) -> tuple[str, ...] | None:
+    """Return the CIDRs of one IP version in canonical form: () when the list is empty or has 0.0.0.0/0 or ::/0.
 
-    None when the list names IPv6 networks only: the rule then says nothing about IPv4.
+    None when the list names networks of the other version only: the rule then says nothing about this one.
     """
+    read, anything = (_network6, "::/0") if version == 6 else (_network, "0.0.0.0/0")
     given = [value for value in (text(item) for item in values) if value]
-    found = [str(_network(value)) for value in given if ":" not in value]
+    found = [str(read(value)) for value in given if (":" in value) == (version == 6)]
     if given and not found:
         return None
-    return () if "0.0.0.0/0" in found else tuple(dict.fromkeys(found))
-
-
-def cidrs6(values: Iterable[str]) -> tuple[str, ...] | None:
-    """Return the IPv6 CIDRs of a list in canonical form: () when it is empty or has ::/0, None without one of IPv6."""
-    given = [value for value in (text(item) for item in values) if value]
-    found = [str(_network6(value)) for value in given if ":" in value]
-    if given and not found:
-        return None
-    return () if "::/0" in found else tuple(dict.fromkeys(found))
+    return () if anything in found else tuple(dict.fromkeys(found))
