@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
@@ -19,7 +19,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Flow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
 from tests.golden.cases import renderer
-from tests.unit.plan.samples import isolated, rule, rules, vpc
+from tests.unit.plan.samples import isolated, rule, rules, vpc, with_settings
+from tests.unit.plan.test_conntrack import cut
 from tests.unit.plan.test_sources import ways
 from tests.unit.plan.test_vpn import A, B, router, tunnel
 
@@ -132,6 +133,58 @@ def test_a_tunnel_that_goes_takes_its_connections_along(running: Flow) -> None:
     assert change.cuts(running)
     assert flow_patterns.patterns((open_vpc(A),), open_vpc()) == (flow_patterns.ANY,)
     assert not conntrack.Change(open_vpc(A), open_vpc(A, B)).cuts(running)
+
+
+def spoken(protocol: str, source: str, destination: str, ports: tuple[int, int] = (500, 500)) -> Flow:
+    ends = IPv4Address(source), IPv4Address(destination)
+    return Flow(protocol, ends[0], ends[1], *ports, ends[1], ends[0], ports[1])
+
+
+PEER, OWN = "203.0.113.42", "192.0.2.50"
+
+
+@pytest.mark.parametrize(
+    "running",
+    [
+        spoken("udp", PEER, OWN),
+        spoken("udp", OWN, PEER),
+        spoken("udp", OWN, PEER, (4500, 61000)),
+        spoken("udp", PEER, OWN, (61000, 4500)),
+        spoken("50", PEER, OWN, (0, 0)),
+        spoken("50", OWN, PEER, (0, 0)),
+    ],
+)
+def test_who_is_no_peer_any_more_is_not_heard_though_charon_spoke_with_it(running: Flow) -> None:
+    """Whose other tunnel leads to the same networks, so that what the tunnel carries is not what tells them apart."""
+    moved = replace(B, peer="203.0.113.43", address=IPv4Address("203.0.113.43"))
+    for after in (router(A), router(A, moved)):
+        assert cut([running], router(A, B), after) == [running]
+    assert cut([running], router(A, B), router(A, replace(B, psk="new"))) == []
+
+
+def test_what_else_a_former_peer_says_is_judged_by_the_rules() -> None:
+    others = [spoken("udp", PEER, OWN, (61000, 53)), spoken("udp", PEER, "192.0.2.51"), spoken("tcp", OWN, PEER)]
+    assert cut(others, router(A, B), router(A)) == []
+
+
+def test_flows_of_a_former_peer_are_told_apart_by_their_ports() -> None:
+    """Whatever was judged before them."""
+    flows = [spoken("udp", OWN, PEER, (port, 7000)) for port in (53, 500, 501, 4500, 4501)]
+    assert [item.source_port for item in cut(flows, router(A, B), router(A))] == [500, 4500]
+
+
+def test_a_denied_port_of_a_routed_network_is_cut_in_tunnels_too() -> None:
+    before, after = (
+        with_settings(
+            isolated(
+                vpn=Vpn((replace(A, device="eth2", local_networks=(IPv4Network("10.1.1.0/24"),)),)), inbound=found
+            ),
+            routed=True,
+        )
+        for found in (rules(rule()), rules())
+    )
+    assert cut([flow("10.41.0.5", "10.1.1.11")], before, after) == [flow("10.41.0.5", "10.1.1.11")]
+    assert cut([flow("10.41.0.5", "10.1.1.11")], before, before) == []
 
 
 def test_vpn_16_a_denied_network_is_cut() -> None:

@@ -30,6 +30,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 
 _NAMES = {1: "icmp", 6: "tcp", 17: "udp"}
 _PORTS = ("tcp", "udp")
+ESP, IKE_PORTS = "50", frozenset((500, 4500))
+"""What a peer of a tunnel is heard by, also encapsulated (RFC 4303, RFC 7296, RFC 3948)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Change:
     def __init__(self, old: Router, new: Router) -> None:
         self._before, self._after = Judge(old), Judge(new)
         self._gone, self._closed = gone(old, new), closed(old, new)
+        self._unheard = peers(old) - peers(new)
 
     def cuts(self, flow: Flow) -> bool:
         """Tell whether the flow is to be deleted.
@@ -83,6 +86,8 @@ class Change:
         translated = flow.reply_destination != flow.source
         if flow.destination in self._gone or (translated and flow.reply_destination in self._gone):
             return True
+        if self._is_of_a_former_peer(flow):
+            return True
         if not self._before.admits(flow):
             return False
         if self._before.is_tunneled(flow) and not self._after.is_tunneled(flow):
@@ -90,6 +95,13 @@ class Change:
         if _served(flow) in self._closed or _strayed(flow, self._before, self._after):
             return True
         return not self._after.admits(flow)
+
+    def _is_of_a_former_peer(self, flow: Flow) -> bool:
+        """Tell whether IKE or ESP is spoken with who is no peer any more; either side may have begun."""
+        ends = flow.source, flow.destination
+        if not self._unheard.intersection((ends, ends[::-1])):
+            return False
+        return flow.protocol == ESP or (flow.protocol == "udp" and is_ike(flow.source_port, flow.port))
 
 
 def closed(old: Router, new: Router) -> frozenset[str]:
@@ -114,6 +126,16 @@ def tunneled(router: Router) -> frozenset[tuple[IPv4Network, IPv4Network]]:
     """Return the pairs of local and remote networks that tunnels connect."""
     sides = ((tunnel.local_networks, tunnel.remote_networks) for tunnel in router.vpn.tunnels)
     return frozenset((local, remote) for here, there in sides for local in here for remote in there)
+
+
+def peers(router: Router) -> frozenset[tuple[IPv4Address, IPv4Address]]:
+    """Return the addresses of peers and ours; a peer that is known by a name is the keeper's to know."""
+    return frozenset((t.address, t.local_address) for t in router.vpn.tunnels if t.address is not None)
+
+
+def is_ike(source_port: int, port: int) -> bool:
+    """Tell whether UDP with these ports may be IKE, or ESP in UDP."""
+    return source_port in IKE_PORTS or port in IKE_PORTS
 
 
 def _strayed(flow: Flow, before: Judge, after: Judge) -> bool:
@@ -176,7 +198,10 @@ class Judge:
             return False
         if source is not None and source.name not in self.acls and not _verdict(self.router.egress, flow):
             return False
-        return self._passes(flow, source, self.device(flow.reply_source))
+        target = self.device(flow.reply_source)
+        if source is None and self.router.settings.routed:
+            return self._comes_in(flow, target)
+        return self._passes(flow, source, target)
 
     def ends(self, flow: Flow) -> tuple[str | None, str | None]:
         """Return the names of the devices behind which both ends of a flow are; None is the outside."""

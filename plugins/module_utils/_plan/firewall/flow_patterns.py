@@ -26,6 +26,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
     closed,
     gone,
+    peers,
     reach,
     tunneled,
 )
@@ -67,7 +68,7 @@ def _patterns(old: Router, new: Router) -> Iterator[Pattern]:
     if not reach(old) <= reach(new) or (new.settings.per_ip_firewall and not old.settings.per_ip_firewall):
         yield ANY
         return
-    if tunneled(old) != tunneled(new):
+    if tunneled(old) != tunneled(new) or peers(old) - peers(new):
         yield ANY
         return
     for ip in gone(old, new):

@@ -21,6 +21,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     Change,
     Flow,
     closed,
+    is_ike,
+    peers,
     reach,
     span,
     tunneled,
@@ -53,13 +55,14 @@ class Verdicts:
 
     def cuts(self, entry: Entry) -> bool:
         """Tell whether the entry is to be deleted."""
-        source, destination, protocol, _sport, port, code, answering, answered, answering_port, mark = entry
+        source, destination, protocol, sport, port, code, answering, answered, answering_port, mark = entry
         addresses, ports, known = self._addresses, self._ports, self._known
         kind = (
             protocol,
             bisect_right(addresses, source),
             bisect_right(addresses, destination),
             bisect_right(ports, port),
+            is_ike(sport, port),
             -1 if answering == destination else bisect_right(addresses, answering),
             -1 if answered == source else bisect_right(addresses, answered),
             bisect_right(ports, answering_port),
@@ -99,6 +102,7 @@ def _networks(router: Router) -> Iterator[tuple[int, int]]:
         yield from ((int(address.ip), int(address.ip)) for address in device.addresses)
     yield from (span(str(network)) for network, _device in reach(router))
     yield from (span(str(network)) for pair in tunneled(router) for network in pair)
+    yield from ((int(ip), int(ip)) for pair in peers(router) for ip in pair)
     pairs = [(nat.public_ip, nat.internal_ip) for nat in router.static_nats]
     pairs += [(forward.public_ip, forward.internal_ip) for forward in router.forwards]
     yield from ((int(ip), int(ip)) for pair in pairs for ip in pair)
