@@ -99,6 +99,7 @@ def _families(router: Router, spoken: tuple[Neighbor, ...]) -> tuple[Family, ...
     by_version = {v: tuple(n for n in spoken if n.session.peer.version == v) for v in (4, 6)}
     known4 = [network for device in router.devices for network in device.networks]
     known4 += [route.network for route in router.routes]
+    known4 += [network for tunnel in router.vpn.tunnels for network in tunnel.remote_networks]
     known4 += [*router.settings.management_networks, *([router.settings.vpc_cidr] if router.settings.vpc_cidr else [])]
     known6 = [device.six.network for device in router.devices if device.six]
     return (

@@ -9,11 +9,18 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router, StaticNat
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.bgp import Bgp, Session
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    Router,
+    StaticNat,
+    StaticRoute,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.vpn import Vpn
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bgp
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import (
     conntrack,
     flow_patterns,
+    sources,
     tables,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Flow
@@ -60,7 +67,7 @@ def test_what_was_decrypted_gets_past_what_guards_public_addresses() -> None:
 
 def test_vpn_9_nothing_leaves_in_the_clear() -> None:
     (rule,) = chain(text(router(A)), "clear_text")[1:]
-    assert rule == "oifname { eth1 } ip saddr 10.2.0.0/16 ip daddr 10.41.0.0/16 rt ipsec missing drop"
+    assert rule == "oifname { eth1, eth4 } ip saddr 10.2.0.0/16 ip daddr 10.41.0.0/16 rt ipsec missing drop"
     assert "clear_text" not in text(vpc())
 
 
@@ -90,6 +97,42 @@ def test_sources_beyond_a_tunnel_are_believed_only_when_they_were_decrypted() ->
         "iifname lo accept",
         "drop",
     )
+
+
+DECRYPTED = ("eth1 meta ipsec exists", "eth1 meta l4proto 50", "eth1 udp dport { 500, 4500 }")
+
+
+def accepted(found: Router, address: str) -> tuple[str, ...]:
+    """Return the conditions under which a source is believed."""
+    (networks, _networks6, _world), chains = sources.planned(found)
+    (name,) = {
+        element.partition(" : goto ")[2]
+        for element in networks.elements
+        if "-" not in element.partition(" : ")[0] and IPv4Address(address) in IPv4Network(element.partition(" : ")[0])
+    }
+    (rules_,) = [c.rules for c in chains if c.name == name]
+    return tuple(line.removeprefix("iifname ").removesuffix(" accept") for line in rules_[:-2])
+
+
+def test_a_tunnel_wins_over_a_route_to_the_same_network() -> None:
+    routed = router(A, routes=(StaticRoute(IPv4Network("10.41.0.0/16"), IPv4Address("172.20.0.9"), "eth4"),))
+    assert accepted(routed, "10.41.0.5") == DECRYPTED
+
+
+def test_a_tunnel_wins_over_a_network_around_the_remote_one() -> None:
+    assert accepted(router(tunnel(remote="172.20.0.128/25")), "172.20.0.130") == DECRYPTED
+    assert accepted(router(tunnel(remote="172.20.0.0/24")), "172.20.0.130") == ("eth4",), "connected"
+
+
+def test_tunnels_to_the_same_network_are_both_believed() -> None:
+    twice = router(A, replace(B, device="eth4", remote_networks=A.remote_networks))
+    assert set(accepted(twice, "10.41.0.5")) == {*DECRYPTED, *(d.replace("eth1", "eth4") for d in DECRYPTED)}
+
+
+def test_no_bgp_peer_leads_a_remote_network_elsewhere() -> None:
+    speaks = Bgp(65001, (Session(IPv4Address("192.0.2.1"), 65000, ()),))
+    config = bgp.wanted(router(A, bgp=speaks), renderer()).files[1].content
+    assert " deny 10.41.0.0/16 le 32\n" in config
 
 
 def test_a_device_of_tests_stands_beside_the_public_nic_and_a_router_has_none() -> None:

@@ -33,7 +33,10 @@ _ANY4, _ANY6 = IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """Who may send from a network: the NICs that are connected to it, or that a route to it leads out by."""
+    """Who may send from a network: the NICs that are connected to it, or that a route to it leads out by.
+
+    A tunnel counts as connected to what it leads to.
+    """
 
     nics: frozenset[str]
     connected: bool
@@ -138,10 +141,19 @@ def _claims(router: Router, protected: tuple[str, ...] = ()) -> dict[Network, _C
         known = found.get(network)
         if not _is_reserved(network):
             found[network] = _Claim(nics | known.nics, known.connected) if known else _Claim(nics, is_connected)
+    for remote, ways in _beyond_tunnels(router, protected).items():
+        if remote not in found or not found[remote].connected:
+            found[remote] = _Claim(ways, connected=True)
+    return found
+
+
+def _beyond_tunnels(router: Router, protected: tuple[str, ...]) -> dict[Network, frozenset[str]]:
+    """Return how packets come in from what tunnels lead to: no route to it, and no network around it, says more."""
+    found: dict[Network, frozenset[str]] = {}
     for tunnel in router.vpn.tunnels:
         for network in tunnel.remote_networks:
-            if network.prefixlen >= BROAD and network not in found and not _is_reserved(network):
-                found[network] = _Claim(vpn_filter.ways(tunnel, protected), connected=False)
+            if network.prefixlen >= BROAD and not _is_reserved(network):
+                found[network] = found.get(network, frozenset()) | vpn_filter.ways(tunnel, protected)
     return found
 
 

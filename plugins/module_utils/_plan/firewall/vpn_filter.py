@@ -55,7 +55,8 @@ def rules(router: Router, pool: SetPool) -> TunnelRules:
     if not pairs:
         return TunnelRules()
     size = _segment(router)
-    nics = ", ".join(sorted({t.device for t in router.vpn.tunnels} | {d.name for d in router.by_role(Role.PUBLIC)}))
+    outside = router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY)
+    nics = ", ".join(sorted({t.device for t in router.vpn.tunnels} | {d.name for d in outside}))
     syn = "tcp flags & (syn | rst) == syn tcp option maxseg size set"
     return TunnelRules(
         leaving=tuple(f"{pair.out} meta mark set {TO_PEERS}" for pair in pairs),
