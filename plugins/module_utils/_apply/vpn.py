@@ -20,6 +20,8 @@ OPTIONS = "/etc/swanctl/cloudstack.json"
 """What the role's variables say; see `Options`."""
 SOCKET = "/run/charon.vici"
 """Where charon listens for vici, which swanctl speaks too (strongSwan's README of the vici plugin)."""
+OURS = "s2s-"
+"""What names of our connections begin with."""
 ANSWER = 20.0
 """How long charon may take for one answer, in seconds."""
 FAREWELL = "1000"
@@ -39,11 +41,7 @@ def options() -> vpn.Options:
 def told() -> dict[str, str]:
     """Return the digests of what charon was told last; nothing, or damaged, means that it is told anew."""
     found = files.read(vpn.TOLD)
-    try:
-        known = json.loads(found.content) if found else {}
-    except ValueError:
-        known = {}
-    return {str(name): str(value) for name, value in known.items()} if isinstance(known, dict) else {}
+    return vpn.recorded(found.content) if found else {}
 
 
 def tell(step: vpn.TellDaemon, host: Host) -> None:
@@ -53,7 +51,8 @@ def tell(step: vpn.TellDaemon, host: Host) -> None:
     """
     before, wanted = told(), dict(step.digests)
     differing = {name for name in {*before, *wanted} if before.get(name) != wanted.get(name)}
-    _remember({**before, **dict.fromkeys(differing, "")})
+    under_way = {**before, **dict.fromkeys(differing, "")}
+    _remember(under_way)
     if vpn.DAEMON in host.active:
         with session() as ike:
             for name in step.ended:
@@ -62,6 +61,8 @@ def tell(step: vpn.TellDaemon, host: Host) -> None:
         host.run(("swanctl", "--load-conns"))
     else:
         host.run(("systemctl", "start", f"{vpn.DAEMON}.service"))
+        # Its unit has written down that it was told everything, which is still to be seen.
+        _remember(under_way)
     with session() as ike:
         _end_strays(ike, wanted)
         _must_have(ike, step)
@@ -98,22 +99,21 @@ def _end_strays(ike: Any, wanted: Mapping[str, str]) -> None:
     """End tunnels of connections that no longer are: a daemon keeps what it no longer has a configuration for."""
     for found in list(ike.list_sas()):
         for name in found:
-            if name.startswith("s2s-") and name not in wanted:
+            if name.startswith(OURS) and name not in wanted:
                 _end(ike, name)
 
 
 def _must_have(ike: Any, step: vpn.TellDaemon) -> None:
-    """Raise CommandError unless charon lists exactly the connections and secrets that are wanted."""
+    """Raise CommandError unless charon lists exactly the connections and secrets that are wanted, and an operator's."""
     names = {name.decode() for name in ike.get_conns()["conns"]}
     secrets = {name.decode() for name in ike.get_shared()["keys"]}
-    for what, has, wanted in (
-        ("connections", names, {tunnel.name for tunnel in step.tunnels}),
-        ("secrets", secrets, {f"ike-{tunnel.name}" for tunnel in step.tunnels}),
-    ):
+    for what, known, ours, before in (("connections", names, OURS, ""), ("secrets", secrets, f"ike-{OURS}", "ike-")):
+        has = {name for name in known if name.startswith(ours)}
+        wanted = {f"{before}{tunnel.name}" for tunnel in step.tunnels}
         if has != wanted:
             differing = ", ".join(sorted(has ^ wanted))
             raise CommandError(("swanctl", "--load-all"), 0, f"{what} are not as they were loaded: {differing}")
 
 
 def _remember(digests: Mapping[str, str]) -> None:
-    files.replace(File(vpn.TOLD, json.dumps(digests), mode=0o600))
+    files.replace(File(vpn.TOLD, vpn.record(digests), mode=0o600))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ PREFIX = "cloudstack-"
 KEEPER_FILE = "/var/lib/cloudstack/vpn/tunnels.json"
 """What the keeper and the status commands know of the tunnels; it holds no secret."""
 TOLD = "/run/cloudstack/vpn.told"
-"""Digests of what the daemon was told last, by connection."""
+"""What the daemon was told last, as sha256sum prints it: its unit writes that when it starts."""
 DAEMON, KEEPER = "strongswan", "cloudstack-vpn"
 UNITS = (DAEMON, KEEPER)
 
@@ -107,6 +108,17 @@ def _is(step: Step, verb: str) -> bool:
 def path(tunnel: Tunnel) -> str:
     """Return the file of a connection."""
     return f"{DIRECTORY}/{PREFIX}{tunnel.name}.conf"
+
+
+def record(digests: Mapping[str, str]) -> str:
+    """Return what is written down of what the daemon was told."""
+    return "".join(f"{known_as}  {PREFIX}{name}.conf\n" for name, known_as in sorted(digests.items()))
+
+
+def recorded(text: str) -> dict[str, str]:
+    """Return the digests by connection, of the lines that are such."""
+    lines = re.finditer(rf"^([0-9a-f]*)  {PREFIX}(\S+)\.conf$", text, re.MULTILINE)
+    return {line[2]: line[1] for line in lines}
 
 
 def digest(content: str) -> str:
