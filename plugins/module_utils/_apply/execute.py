@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError, conceal
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Handler
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import (
     RemoveDirectory,
@@ -42,7 +43,7 @@ def _check_file(step: WriteFile, host: Host) -> None:
     if step.file.checker:
         path = files.candidate(step.file)
         try:
-            host.run([path if word == "{}" else word.format(path) for word in step.file.checker])
+            _ask(host, [path if word == "{}" else word.format(path) for word in step.file.checker], step.file.hidden)
         finally:
             os.unlink(path)
 
@@ -68,7 +69,15 @@ def _set_knob(step: SetKnob, host: Host) -> None:
 
 
 def _run(step: Run, host: Host) -> None:
-    host.run(step.argv)
+    _ask(host, step.argv, step.hidden)
+
+
+def _ask(host: Host, argv: Sequence[str], hidden: tuple[str, ...]) -> None:
+    """Run a command; what it says when it fails is passed on without the hidden words."""
+    try:
+        host.run(argv)
+    except CommandError as error:
+        raise CommandError(error.argv, error.returncode, conceal(error.output, hidden)) from None
 
 
 CHECKS: dict[type[Step], Handler] = {WriteFile: _check_file}

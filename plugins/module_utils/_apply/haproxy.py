@@ -15,7 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError, Runner
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import (
+    CommandError,
+    Runner,
+    conceal,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.load_balancer import Certificate
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import CONFIG, UNIT
@@ -153,10 +157,7 @@ def alerts(output: str, hidden: Iterable[str] = ()) -> str:
     """Return what haproxy calls an alert, without passwords; all of it when there is no alert in it."""
     found = [match[1] for match in map(_ALERT.search, output.splitlines()) if match]
     words = [alert for alert in found if not _BESIDE_THE_POINT.match(alert)]
-    text = "; ".join(dict.fromkeys(words or found)) or output
-    for secret in hidden:
-        text = text.replace(secret, "…")
-    return text
+    return conceal("; ".join(dict.fromkeys(words or found)) or output, hidden)
 
 
 def _refused(argv: tuple[str, ...], returncode: int, output: str, hidden: Iterable[str]) -> CommandError:

@@ -8,7 +8,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -20,6 +20,13 @@ class CommandError(Exception):
         self.argv, self.returncode, self.output = tuple(argv), returncode, output.strip()
         said = " ".join(self.output.split()) or "no output"
         super().__init__(f"{' '.join(argv)}: exit status {returncode}: {said[:600]}")
+
+
+def conceal(text: str, hidden: Iterable[str]) -> str:
+    """Return a text without the words that no message may repeat; the longest first, one may be a part of another."""
+    for secret in sorted(hidden, key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

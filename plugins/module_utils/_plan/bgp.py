@@ -131,11 +131,21 @@ def wanted(router: Router, render: Callable[..., str]) -> Wanted:
         families=[family for family in _families(router, spoken) if family.neighbors],
         neighbors=spoken,
     )
+    passwords = tuple(n.session.password for n in spoken if n.session.password)
     daemons = render("frr/daemons.j2", header=HEADER, bgpd="yes" if speaks else "no")
     return Wanted(
         files=(
             File(DAEMONS, daemons, mode=0o640, owner="frr"),
-            File(CONFIG, text, mode=0o640, owner="frr", secret=True, effect=Effect.RELOAD, checker=_CHECK),
+            File(
+                CONFIG,
+                text,
+                mode=0o640,
+                owner="frr",
+                secret=True,
+                effect=Effect.RELOAD,
+                checker=_CHECK,
+                hidden=passwords,
+            ),
         ),
         units=(Unit(UNIT, running=bool(spoken) and router.active, reload=RELOAD),),
     )

@@ -50,7 +50,8 @@ def compare(wanted: Wanted, live: Live, at_least: Effect = Effect.NONE) -> list[
         if path in live.knobs and not _same_value(live.knobs[path], value)
     ]
     effect = max((at_least, *(write.file.effect for write in writes)), key=lambda e: e.value)
-    actions = [action for unit in wanted.units for action in _unit(unit, unit.name in live.active, effect)]
+    hidden = tuple(word for file in wanted.files for word in file.hidden)
+    actions = [action for unit in wanted.units for action in _unit(unit, unit.name in live.active, effect, hidden)]
     return [*knobs, *writes, *actions]
 
 
@@ -68,7 +69,7 @@ def _same_value(live: str, wanted: str) -> bool:
     return live.replace(",", "").lstrip("0") == wanted.replace(",", "").lstrip("0")
 
 
-def _unit(unit: Unit, active: bool, effect: Effect) -> list[Step]:
+def _unit(unit: Unit, active: bool, effect: Effect, hidden: tuple[str, ...]) -> list[Step]:
     if not unit.running:
         return [_systemctl("stop", unit)] if active else []
     if not active:
@@ -76,7 +77,7 @@ def _unit(unit: Unit, active: bool, effect: Effect) -> list[Step]:
     if effect is Effect.RESTART:
         return [_systemctl("restart", unit)]
     if effect is Effect.RELOAD:
-        return [Run(unit.reload, f"reload {unit.name}")] if unit.reload else [_systemctl("reload", unit)]
+        return [Run(unit.reload, f"reload {unit.name}", hidden)] if unit.reload else [_systemctl("reload", unit)]
     return []
 
 

@@ -31,7 +31,7 @@ class File:
     """A file wanted on the router; `checker` is the daemon's own check, with `{}` for the candidate.
 
     One that is `durable` is on the disk before it counts: what guards the boot must survive a power cut. `owner` is the
-    user and group that has it, root if none is named.
+    user and group that has it, root if none is named. `hidden` are words of it that no message may repeat.
     """
 
     path: str
@@ -42,6 +42,7 @@ class File:
     checker: tuple[str, ...] = ()
     durable: bool = False
     owner: str = ""
+    hidden: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,11 @@ class SetKnob(Step):
 
 @dataclass(frozen=True, slots=True)
 class Run(Step):
-    """Run a command; `why` is the line for the operator."""
+    """Run a command; `why` is the line for the operator, `hidden` are words that no message may repeat."""
 
     argv: tuple[str, ...]
     why: str
+    hidden: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def summary(self) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.s
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import system as system_service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import dhcp_dns
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, compare
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import CutFlows
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.table_text import Change
@@ -36,6 +38,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     SetKnob,
     SetRootPassword,
     Step,
+    Unit,
+    Wanted,
     WriteFile,
 )
 from tests.golden.cases import renderer
@@ -306,3 +310,18 @@ def test_every_kind_of_step_has_an_action() -> None:
     steps = {step.__name__ for step in Step.__subclasses__()}
     assert {"IpBatch", "LoadRuleset", "CutFlows"} <= steps
     assert steps == {step.__name__ for step in HANDLERS}
+
+
+@pytest.mark.parametrize("refuses", ["vtysh", "frr-reload"])
+def test_a_refusal_that_repeats_the_line_shows_no_password(tmp_path: Path, refuses: str) -> None:
+    """vtysh and frr-reload say which line they do not take."""
+    said = "line 9: % Unknown command: neighbor 192.0.2.2 password c4nary!long"
+    path, hidden = str(tmp_path / "frr.conf"), ("c4nary", "c4nary!long")
+    file = File(path, "text", checker=("vtysh", "{}"), effect=Effect.RELOAD, hidden=hidden)
+    wanted = Wanted((file,), units=(Unit("frr", reload=("frr-reload", path)),))
+    steps = compare(wanted, Live({}, {}, frozenset({"frr"})))
+    commands = system(Commands(failing={refuses: said}))
+    carry_out, how = (execute.check, CHECKS) if refuses == "vtysh" else (execute.apply, HANDLERS)
+    with pytest.raises(CommandError, match=r"line 9.* password …$") as refusal:
+        carry_out(steps, commands, how)
+    assert "c4nary" not in "".join(format_exception(refusal.value)) + repr(steps)

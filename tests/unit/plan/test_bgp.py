@@ -109,6 +109,7 @@ def test_bgp_1_any_other_password_stands_as_it_is(password: str) -> None:
     file = next(file for file in bgp.wanted(found, renderer()).files if file.path == bgp.CONFIG)
     assert (file.secret, file.mode, file.owner) == (True, 0o640, "frr")
     assert password not in repr(found.bgp)
+    assert [file.hidden for file in bgp.wanted(found, renderer()).files] == [(), (password, password)]
 
 
 def test_a_detail_that_nobody_knows_is_told_and_kept() -> None:
