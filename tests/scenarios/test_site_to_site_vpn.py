@@ -75,9 +75,10 @@ def test_vpn_5_every_key_authenticates(site: Site, kind: str) -> None:
 
 
 def test_vpn_5_a_wrong_key_does_not_authenticate(site: Site) -> None:
+    before = _log(site).count("AUTH_FAILED")
     site.alice.configure(psk='"another"')
     site.send(site.alice)
-    wait(lambda: "AUTH_FAILED" in _log(site), SOON, "the peer refuses")
+    wait(lambda: _log(site).count("AUTH_FAILED") > before, SOON, "the peer refuses")
     assert not connected(site.router, ALICE)
 
 
@@ -95,9 +96,10 @@ def test_vpn_6_the_first_common_proposal_is_taken(site: Site) -> None:
 
 
 def test_vpn_6_a_peer_with_other_proposals_is_refused(site: Site) -> None:
+    before = _log(site).count("NO_PROPOSAL_CHOSEN")
     site.alice.configure(ike="aes256-sha512-modp4096")
     site.send(site.alice)
-    wait(lambda: "NO_PROPOSAL_CHOSEN" in _log(site), SOON, "the peer refuses")
+    wait(lambda: _log(site).count("NO_PROPOSAL_CHOSEN") > before, SOON, "the peer refuses")
     assert not connected(site.router, ALICE)
 
 
@@ -141,8 +143,9 @@ def test_vpn_11_a_peer_that_refuses_and_comes_back(site: Site) -> None:
     site.open()
     site.alice.machine.exec("systemctl", "stop", "strongswan")
     wait(lambda: not connected(site.router, ALICE), 10, "the peer has said goodbye")
+    before = _log(site).count("AUTH_FAILED")
     site.alice.configure(psk='"another"')
-    wait(lambda: "AUTH_FAILED" in _log(site), SOON, "the peer refuses")
+    wait(lambda: _log(site).count("AUTH_FAILED") > before, SOON, "the peer refuses")
     site.alice.configure()
     assert wait(lambda: connected(site.router, ALICE), 30, "connected again") < 30
 
