@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.topologies import ISOLATED_NICS
 
-OFF_UNTIL_CONFIGURED = ("haproxy", "keepalived", "conntrackd", "frr", "strongswan", "xl2tpd", "radvd")
+OFF_UNTIL_CONFIGURED = ("haproxy", "keepalived", "conntrackd", "frr", "strongswan", "radvd")
 CONFIGURED_AT_BOOT = ("dnsmasq", "nginx", "ssh")
 
 
