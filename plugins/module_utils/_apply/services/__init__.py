@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The services of a router: each reads what is live and lets its pure planner say what is missing.
 
-Each ends with its record, SERVICE. What it adds to what others make (packet filter, NAT, connections, what only the
+Each ends with its record, SERVICE. What it adds to what others make (packet filter, connections, what only the
 primary runs) is in _plan/shares.py.
 """
 

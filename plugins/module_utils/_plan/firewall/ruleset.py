@@ -42,7 +42,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.sh
 
 TABLE = "cloudstack"
 USAGE_TABLE = "cloudstack_usage"
-PLACES = ("input_rules", "guest_rules", "forward_rules", "source_nat_rules")
+PLACES = ("input_rules", "guest_rules")
 """Where services add rules; share.py says what each is for."""
 
 
@@ -91,7 +91,7 @@ def ruleset(router: Router, ftp: bool = True, protected: tuple[str, ...] = ()) -
             nat.ftp_servers(router, public),
             *pool.sets,
         ),
-        chains=(*source_chains, *address_chains, *policy_chains, *policy_chains6, *_added_chains(router)),
+        chains=(*source_chains, *address_chains, *policy_chains, *policy_chains6),
         pair_rules=pair_filter.rules(router),
         destination_rules=translation.destination_rules,
         added={place: _lines(router, place) for place in PLACES},
@@ -102,10 +102,6 @@ def ruleset(router: Router, ftp: bool = True, protected: tuple[str, ...] = ()) -
         clamp=_mtus_differ(router),
         routed=router.settings.routed,
     )
-
-
-def _added_chains(router: Router) -> tuple[Chain, ...]:
-    return tuple(chain for share in SHARES.values() for chain in share.chains(router))
 
 
 def _lines(router: Router, place: str) -> tuple[str, ...]:

@@ -23,7 +23,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     named_after,
     table,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.shares import SHARES
 
 BROAD = 8
 """A route to a network with a shorter prefix says where the world is, not what lies behind a next hop."""
@@ -129,14 +128,12 @@ def _claims(router: Router, protected: tuple[str, ...] = ()) -> dict[Network, _C
     """Return who owns which network: the connected ones, those that routes say lie behind a NIC, or VPNs do.
 
     Public networks are parts of the internet: a neighbour on one of them may be heard by another public NIC.
-    What services say lies behind them belongs here too.
     """
     public = frozenset(device.name for device in router.by_role(Role.PUBLIC))
     routed = [(r.network, r.device, False) for r in router.routes if r.network.prefixlen >= BROAD]
-    added = [(network, nic, False) for share in SHARES.values() for network, nic in share.networks(router)]
     connected = [(network, device.name, True) for device in router.devices for network in device.networks]
     found: dict[Network, _Claim] = {}
-    for network, nic, is_connected in (*connected, *routed, *added):
+    for network, nic, is_connected in (*connected, *routed):
         nics = public if nic in public else frozenset((nic,))
         known = found.get(network)
         if not _is_reserved(network):
