@@ -31,17 +31,18 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.in
 
 _NIC = re.compile(r"eth\d+")
 _OWN_TABLES = range(TABLE_BASE, 2 * TABLE_BASE)
-_BY_HAND = "3"
-_OWN_PROTOCOLS = (_BY_HAND, "4")
+_OWN_PROTOCOLS = ("3", "4")
+"""Those of a route that is added by hand, and of ours: `boot` and `static` of rtnetlink(7)."""
 _BROADCAST = b"\xff" * 6
 _SCOPE_LINK = "253"
 _METRIC6 = 1024
 
 SYSFS = "/sys/class/net"
-_LISTS = ("link show", "address show", "route show table all", "rule show")
+_ROUTES = tuple(f"route show table all proto {protocol}" for protocol in _OWN_PROTOCOLS)
+_LISTS = ("link show", "address show", *_ROUTES, "rule show")
 READ = (("ip", "-json", "-N", "-batch", "-"), "".join(f"{line}\n" for line in _LISTS))
 """All that is compared, of both families but for the rules, read by one process; with -N words of rtnetlink(7) are
-numbers, whatever /etc/iproute2 says."""
+numbers, whatever /etc/iproute2 says. The kernel leaves out what daemons have learned: it may be all of the internet."""
 
 
 def nics(root: str = SYSFS) -> list[Nic]:
@@ -56,7 +57,8 @@ def nics(root: str = SYSFS) -> list[Nic]:
 
 def observe(run: Runner) -> Network:
     """Return the state of the kernel, as far as it is ours: other tables, and routes of daemons, are left out."""
-    links, addressed, routes, rules = _documents(run(*READ))
+    links, addressed, by_hand, ours, rules = _documents(run(*READ))
+    routes = (*(_route(data, True) for data in by_hand), *(_route(data, False) for data in ours))
     links = [link for link in links if _NIC.fullmatch(link.get("ifname", ""))]
     addresses = {link["ifname"]: _addresses(link) for link in addressed}
     addresses6 = {link["ifname"]: _addresses6(link) for link in addressed}
@@ -64,7 +66,7 @@ def observe(run: Runner) -> Network:
         links={link["ifname"]: Link("UP" in link["flags"], link["mtu"]) for link in links},
         addresses={link["ifname"]: addresses.get(link["ifname"], ()) for link in links},
         addresses6={link["ifname"]: addresses6.get(link["ifname"], frozenset()) for link in links},
-        routes=frozenset(route for route in map(_route, routes) if route is not None),
+        routes=frozenset(route for route in routes if route is not None),
         rules=frozenset(rule for rule in map(_rule, rules) if rule is not None),
     )
 
@@ -91,13 +93,12 @@ def _addresses6(link: Mapping[str, Any]) -> frozenset[IPv6Interface]:
     return frozenset(one for one in found if one == LINK_LOCAL or not one.is_link_local)
 
 
-def _route(data: Mapping[str, Any]) -> Route | None:
+def _route(data: Mapping[str, Any], by_hand: bool) -> Route | None:
     table = int(data.get("table", MAIN))
     device = data.get("dev", "")
     if table != MAIN and table not in _OWN_TABLES:
         return None
-    protocol = data.get("protocol", _BY_HAND)
-    if protocol not in _OWN_PROTOCOLS or (device and not _NIC.fullmatch(device)):
+    if device and not _NIC.fullmatch(device):
         return None
     # Only IPv6 has preferences (RFC 4191), and its routes have this metric where none is given.
     six = "pref" in data
@@ -105,7 +106,7 @@ def _route(data: Mapping[str, Any]) -> Route | None:
     gateway, metric = data.get("gateway", ""), int(data.get("metric", 0))
     if six:
         network, metric = network.replace("default", DEFAULT6), 0 if metric == _METRIC6 else metric
-    return Route(table, network, _kind(data), gateway, device, metric, by_hand=protocol == _BY_HAND)
+    return Route(table, network, _kind(data), gateway, device, metric, by_hand=by_hand)
 
 
 def _kind(data: Mapping[str, Any]) -> str:

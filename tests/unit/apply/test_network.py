@@ -132,6 +132,17 @@ def test_converge_leaves_the_routes_of_others_alone(host: Namespace, router: Rou
     assert converge(host, router) == ()
 
 
+def test_what_peers_have_said_is_not_even_read(host: Namespace, router: Router) -> None:
+    """It may be the whole internet, and every converge would wait for that."""
+    converge(host, router)
+    host.ip("route add 10.88.0.0/16 via 192.0.2.7 proto bgp")
+    host.ip("-6 route add 2001:db8:88::/48 dev eth2 proto bgp")
+    said = host(*network.READ)
+    assert "10.50.0.0/16" in said
+    assert "10.88.0.0" not in said
+    assert "2001:db8:88" not in said
+
+
 def test_converge_keeps_a_route_added_by_hand_until_it_contradicts(host: Namespace, router: Router) -> None:
     """A monitor's network by one more next hop, say; when a databag has that network, the databag has its way."""
     converge(host, router)
