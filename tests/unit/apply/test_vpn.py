@@ -16,7 +16,9 @@ import pytest
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import vpn as daemon
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import vpn as service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import vpn
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import CutFlows
 from tests.unit.apply.test_execute import Commands, system
 from tests.unit.plan.test_vpn import A, B, digests, router
 
@@ -125,6 +127,16 @@ def test_a_start_is_no_proof_of_what_the_daemon_took(record: Path, monkeypatch: 
     with pytest.raises(CommandError, match="connections are not as they were loaded"):
         telling(Charon(), monkeypatch, lambda: record.write_text(vpn.record(digests(router(A)))))
     assert daemon.told() == {A.name: ""}
+
+
+def test_what_a_farewell_has_opened_is_cut_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packet filter was before it, and charon's last words make its peer's answers known again."""
+    monkeypatch.setattr(vpn, "DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(daemon, "OPTIONS", str(tmp_path / "options"))
+    for after in (router(A), router()):
+        host = system(Commands())
+        assert service.plan(host, after, router(A, B))[-1] == CutFlows((router(A, B),), after)
+        assert not [step for step in service.plan(host, after, after) if isinstance(step, CutFlows)]
 
 
 def test_an_operators_own_connection_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,20 +13,27 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.o
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import vpn
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import CutFlows, peers
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Step
 
 FORMER = ("/etc/ipsec.d/ipsec.vpn-*.conf", "/etc/ipsec.d/ipsec.*.secrets", "/etc/ipsec.d/l2tp.conf")
 """What a router of before has written about its tunnels; the databags say it again (M3)."""
 
 
-def plan(host: Host, router: Router, _committed: Router) -> list[Step]:
-    """Plan charon's files, what it is told of them, and the keeper of the tunnels."""
+def plan(host: Host, router: Router, committed: Router) -> list[Step]:
+    """Plan charon's files, what it is told of them, and the keeper of the tunnels.
+
+    charon says goodbye to a peer that goes. What that has opened for answers is cut after it.
+    """
     wanted = host.once("vpn", router, lambda: vpn.wanted(router, host.render, daemon.options()))
     own = glob(f"{vpn.DIRECTORY}/{vpn.PREFIX}*.conf")
     present = [*own, *(path for pattern in FORMER for path in glob(pattern))]
     present += [vpn.KEEPER_FILE] if os.path.exists(vpn.KEEPER_FILE) else []
     told = daemon.told() if router.vpn.tunnels else {}
-    return vpn.compare(router, wanted, observe(host, wanted), present, told)
+    steps = vpn.compare(router, wanted, observe(host, wanted), present, told)
+    if peers(committed) - peers(router):
+        steps.append(CutFlows((committed,), router))
+    return steps
 
 
-SERVICE = Service(plan, handlers={vpn.TellDaemon: daemon.tell})
+SERVICE = Service(plan, handlers={vpn.TellDaemon: daemon.tell}, judges_history=True)
