@@ -21,7 +21,7 @@ import vr_converge
 if TYPE_CHECKING:
     import argparse
 
-TOPICS = ("router", "nat", "firewall", "acl", "dhcp", "tiers", "pair", "lb", "routes", "drops")
+TOPICS = ("router", "nat", "firewall", "acl", "dhcp", "tiers", "pair", "lb", "routes", "vpn", "bgp", "drops")
 UTILS = "ansible_collections.cloudstack.virtual_router.plugins.module_utils"
 STATE = "/run/cloudstack/redundancy/state"
 PROBLEMS = "/run/cloudstack/redundancy/problems"

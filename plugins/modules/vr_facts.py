@@ -18,7 +18,7 @@ options:
     description: Which topics to return.
     type: list
     elements: str
-    choices: [all, router, tiers, nat, firewall, acl, dhcp, lb, routes, pair]
+    choices: [all, router, tiers, nat, firewall, acl, dhcp, lb, routes, vpn, bgp, pair]
     default: [all]
 """
 
@@ -122,13 +122,13 @@ ansible_facts:
               returned: always
               type: str
         firewall:
-          description: Rules of public addresses, and egress rules.
+          description: Rules of public addresses and of what enters a routed network, egress rules, and those of IPv6.
           returned: when it is in O(gather_subset)
           type: list
           elements: dict
           contains:
             way:
-              description: Into which address, or out of the network.
+              description: Into which address or the network, or out of it, and C(IPv6) if it is of that.
               returned: always
               type: str
             action:
@@ -162,7 +162,7 @@ ansible_facts:
           elements: dict
           contains:
             way:
-              description: Towards or from which NIC.
+              description: Towards or from which NIC, and C(IPv6) if it is of that.
               returned: always
               type: str
             action:
@@ -241,6 +241,66 @@ ansible_facts:
               type: str
             nic:
               description: NIC.
+              returned: always
+              type: str
+        vpn:
+          description: Tunnels of site-to-site VPN, without their keys.
+          returned: when it is in O(gather_subset)
+          type: list
+          elements: dict
+          contains:
+            peer:
+              description: Address or name of the peer.
+              returned: always
+              type: str
+            local:
+              description: Public address of this end.
+              returned: always
+              type: str
+            local_networks:
+              description: Networks of this end, separated by blanks.
+              returned: always
+              type: str
+            remote_networks:
+              description: Networks of the peer, separated by blanks.
+              returned: always
+              type: str
+            ike:
+              description: Proposals of IKE, separated by blanks.
+              returned: always
+              type: str
+            esp:
+              description: Proposals of ESP, separated by blanks.
+              returned: always
+              type: str
+            passive:
+              description: C(true) where the peer is waited for.
+              returned: always
+              type: str
+        bgp:
+          description: BGP sessions, without their passwords.
+          returned: when it is in O(gather_subset)
+          type: list
+          elements: dict
+          contains:
+            peer:
+              description: Address of the peer.
+              returned: always
+              type: str
+            as:
+              description: AS number of the peer.
+              returned: always
+              type: str
+            own_as:
+              description: AS number of this router.
+              returned: always
+              type: str
+            networks:
+              description: Networks that the peer is told, separated by blanks.
+              returned: always
+              type: str
+            hops:
+              description: How many hops away the peer may be, empty for a neighbour.
               returned: always
               type: str
         pair:

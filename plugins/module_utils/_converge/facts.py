@@ -10,7 +10,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converg
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.rows import tables
 
-TOPICS = ("router", "tiers", "nat", "firewall", "acl", "dhcp", "lb", "routes", "pair")
+TOPICS = ("router", "tiers", "nat", "firewall", "acl", "dhcp", "lb", "routes", "vpn", "bgp", "pair")
 FACTS_SPEC: dict[str, Any] = {
     "gather_subset": {"type": "list", "elements": "str", "choices": ["all", *TOPICS], "default": ["all"]},
 }

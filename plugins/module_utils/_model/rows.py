@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Device,
+    Kind,
     Match,
     Role,
     Router,
@@ -30,6 +31,8 @@ def tables(router: Router) -> dict[str, Table]:
         "dhcp": _dhcp(router),
         "lb": _load_balancer(router),
         "routes": _routes(router),
+        "vpn": _vpn(router),
+        "bgp": _bgp(router),
         "pair": _pair(router),
     }
 
@@ -52,10 +55,11 @@ def _router(router: Router) -> Table:
 
 
 def _device(device: Device) -> Row:
+    six = (device.six.own, device.six.shared) if device.six else ()
     return {
         "nic": device.name,
         "role": device.role.value,
-        "addresses": " ".join(str(address.interface) for address in device.addresses),
+        "addresses": " ".join(str(a) for a in (*(address.interface for address in device.addresses), *six) if a),
         "gateway": str(device.gateway or ""),
         "mtu": str(device.mtu),
         "domain": device.domain or "",
@@ -92,13 +96,21 @@ def _firewall(router: Router) -> Table:
     found = []
     for ip, rules in router.firewall.items():
         found += _rules(f"into {ip}", rules)
-    return found + _rules("out of the network", router.egress)
+    whole = router.settings.kind is not Kind.VPC
+    if whole and router.settings.routed:
+        found += _rules("into the network", router.inbound)
+    found += _rules("out of the network", router.egress)
+    if whole and router.with_ipv6(Role.GUEST):
+        found += _rules("into the network, IPv6", router.inbound6) + _rules("out of the network, IPv6", router.egress6)
+    return found
 
 
 def _acls(router: Router) -> Table:
     found = []
     for name, (ingress, egress) in sorted(router.acls.items()):
         found += _rules(f"towards {name}", ingress) + _rules(f"from {name}", egress)
+    for name, (ingress, egress) in sorted(router.acls6.items()):
+        found += _rules(f"towards {name}, IPv6", ingress) + _rules(f"from {name}, IPv6", egress)
     return found
 
 
@@ -144,6 +156,7 @@ def _load_balancer(router: Router) -> Table:
 
 def _routes(router: Router) -> Table:
     connected = [(str(n), "", device.name) for device in router.devices for n in device.networks]
+    connected += [(str(device.six.network), "", device.name) for device in router.devices if device.six]
     given = [(str(route.network), str(route.gateway), route.device) for route in router.routes]
     defaults = [("default", str(d.gateway), d.name) for d in _ways_out(router) if d.gateway]
     return [{"network": n, "via": via, "nic": nic} for n, via, nic in (*defaults, *given, *connected)]
@@ -153,6 +166,37 @@ def _ways_out(router: Router) -> Iterable[Device]:
     first = router.primary_public
     others = (device for device in router.by_role(Role.PUBLIC) if device != first)
     return (first, *others) if first else ()
+
+
+def _vpn(router: Router) -> Table:
+    return [
+        {
+            "peer": tunnel.peer,
+            "local": str(tunnel.local_id),
+            "local_networks": " ".join(map(str, tunnel.local_networks)),
+            "remote_networks": " ".join(map(str, tunnel.remote_networks)),
+            "ike": " ".join(tunnel.ike_proposals),
+            "esp": " ".join(tunnel.esp_proposals),
+            "passive": str(tunnel.passive).lower(),
+        }
+        for tunnel in router.vpn.tunnels
+    ]
+
+
+def _bgp(router: Router) -> Table:
+    speaks = router.bgp
+    if speaks is None:
+        return []
+    return [
+        {
+            "peer": str(session.peer),
+            "as": str(session.remote_as),
+            "own_as": str(speaks.own_as),
+            "networks": " ".join(map(str, session.networks)),
+            "hops": str(session.hops or ""),
+        }
+        for session in speaks.sessions
+    ]
 
 
 def _pair(router: Router) -> Table:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .conftest import Router
 
 CASE = CHECKOUT / "tests/golden/isolated-three-public-subnets"
-TOPICS = ("router", "nat", "firewall", "acl", "dhcp", "tiers", "pair", "lb", "routes", "drops")
+TOPICS = ("router", "nat", "firewall", "acl", "dhcp", "tiers", "pair", "lb", "routes", "vpn", "bgp", "drops")
 
 
 @pytest.fixture

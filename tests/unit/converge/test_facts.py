@@ -17,9 +17,11 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converg
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.entry import ENTRIES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Store
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.rows import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 from ansible_collections.cloudstack.virtual_router.plugins.modules import vr_facts
 from tests.golden.cases import GOLDEN, cases, nics
+from tests.unit.plan.samples import rule, rules, vpc
 
 
 def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, *subset: str) -> dict[str, Any]:
@@ -53,6 +55,44 @@ def test_every_key_is_documented_and_a_text(tmp_path: Path, monkeypatch: pytest.
         for row in rows:
             assert set(row) == known[topic]
             assert all(isinstance(value, str) for value in row.values())
+
+
+ENTERS = ("into the network", "out of the network", "into the network, IPv6", "out of the network, IPv6")
+
+
+def test_a_routed_network_tells_what_enters_it_of_both_families(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = facts(tmp_path, monkeypatch, "routed-isolated")
+    assert tuple(dict.fromkeys(row["way"] for row in found["firewall"])) == ENTERS
+    assert any(":" in row["addresses"] for row in found["tiers"])
+    assert any(":" in row["network"] for row in found["routes"])
+    assert any(":" in row["networks"] and row["peer"] for row in found["bgp"])
+
+
+def test_a_vpc_tells_its_lists_of_both_families() -> None:
+    lists = (rules(rule(label="six", sources=("2001:db8::/32",))), rules())
+    rows = tables(vpc(acls6={"eth2": lists}))["acl"]
+    assert [(row["way"], row["sources"], row["record"]) for row in rows] == [
+        ("towards eth2, IPv6", "2001:db8::/32", "six"),
+        ("towards eth2, IPv6", "any", "default"),
+        ("from eth2, IPv6", "any", "default"),
+    ]
+
+
+def test_tunnels_and_sessions_are_told_without_their_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = facts(tmp_path, monkeypatch, "site-to-site-vpn")
+    bag = json.loads((tmp_path / "etc/cloudstack/site2sitevpn.json").read_text())
+    assert {row["peer"] for row in found["vpn"]} <= bag.keys()
+    assert found["vpn"]
+    keys = [record["ipsec_psk"] for peer, record in bag.items() if peer != "id"]
+    assert not [key for key in keys if key in json.dumps(found)]
+    sessions = facts(tmp_path / "other", monkeypatch, "routed-isolated")["bgp"]
+    peers = json.loads((tmp_path / "other/etc/cloudstack/bgppeers.json").read_text())
+    passwords = [record.get("peer_password") for key, record in peers.items() if key != "id"]
+    assert passwords == ["bgpS3cret"]
+    assert sessions
+    assert "bgpS3cret" not in json.dumps(sessions)
 
 
 def test_no_secret_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
