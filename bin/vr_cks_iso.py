@@ -21,6 +21,8 @@ MOUNT = "/var/www/cks-iso"
 CONFIG = "/run/cloudstack/nginx/cks-iso.conf"
 TYPES = "iso9660,udf"
 """What a CD has. Other drivers of the kernel are not offered to what is on it."""
+OPTIONS = "ro,nosuid,nodev,noexec,nosymfollow"
+"""A link on a CD would lead out of it, to what other VMs alone may read."""
 LOCATIONS = f"""# Owned by cloudstack.virtual_router (cks_iso.sh): do not edit.
 location = /cks-iso {{
     return 301 /cks-iso/;
@@ -28,6 +30,7 @@ location = /cks-iso {{
 location /cks-iso/ {{
     alias              {MOUNT}/;
     autoindex          on;
+    disable_symlinks   on from={MOUNT};
     limit_conn         vms 1024;
     send_timeout       60s;
     sendfile_max_chunk 1m;
@@ -58,8 +61,7 @@ def _mount() -> None:
         if drive is None:
             why = f"no drive: {', '.join(DRIVES)}"
         else:
-            options = "ro,nosuid,nodev,noexec"
-            done = tool(["mount", "-t", TYPES, "-o", options, vr.at(drive), place], limit=30)
+            done = tool(["mount", "-t", TYPES, "-o", OPTIONS, vr.at(drive), place], limit=30)
             if done.returncode == 0:
                 return
             why = done.stderr

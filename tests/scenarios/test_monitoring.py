@@ -223,6 +223,7 @@ def test_the_iso_of_a_cluster_is_served_until_it_is_taken_back(router: Router, i
     router.shell(
         "mkdir -p /tmp/iso/bin && head -c 3000000 /dev/urandom >/tmp/iso/bin/kubeadm && echo v1 >/tmp/iso/version"
     )
+    router.shell("ln -s /var/www/cloudstack /tmp/iso/all && ln -s /etc/hostname /tmp/iso/name")
     router.shell("truncate -s 16M /dev/cdrom && mkfs.ext4 -q -d /tmp/iso /dev/cdrom")
     router.put("/sbin/mount.iso9660", '#!/bin/sh\nexec mount -i -t ext4 -o "$4,loop" "$1" "$2"\n', 0o755)
     vm, url = isolated.vms["web"], "http://10.7.0.1/cks-iso"
@@ -241,12 +242,11 @@ def test_the_iso_of_a_cluster_is_served_until_it_is_taken_back(router: Router, i
         assert time.monotonic() < end, vm.run("curl", "--silent", "--include", f"{url}/version", check=False).stdout
         time.sleep(0.1)
     assert 'href="kubeadm"' in vm.run("curl", "--silent", "--fail", "--location", f"{url}/bin").stdout
-    assert (
-        vm.run(
-            "curl", "--silent", "--output", "/dev/null", "--write-out", "%{size_download}", f"{url}/bin/kubeadm"
-        ).stdout
-        == "3000000"
-    )
+    size = ("--output", "/dev/null", "--write-out", "%{size_download}")
+    assert vm.run("curl", "--silent", *size, f"{url}/bin/kubeadm").stdout == "3000000"
+    for link in ("all", "all/", "name"):
+        told = vm.run("curl", "--silent", "--include", f"{url}/{link}").stdout
+        assert told.split()[1] in ("403", "404"), told
     assert states.repaired(router) == []
     for _again in range(2):
         assert router.command("cks_iso.sh false").stdout == ""

@@ -250,6 +250,17 @@ def test_cks_iso_without_a_drive_says_so(router: Router) -> None:
     assert "usage" in router.fails("cks_iso.sh", "maybe")
 
 
+def test_cks_iso_follows_no_link_out_of_the_medium(router: Router) -> None:
+    router.put("/dev/cdrom")
+    router.tool("mount", f'echo "$@" >{router.path("/mount.txt")}')
+    router.tool("systemctl", "exit 3")
+    assert router.run("cks_iso.sh", "true").returncode == 0
+    options = router.path("/mount.txt").read_text().split()[3].split(",")
+    assert {"ro", "nosuid", "nodev", "noexec", "nosymfollow"} <= set(options)
+    config = router.path("/run/cloudstack/nginx/cks-iso.conf").read_text()
+    assert "disable_symlinks   on from=/var/www/cks-iso;" in config
+
+
 def test_monitor_results_of_a_fresh_router(router: Router) -> None:
     for args in ((), ("null",), ("false",)):
         done = router.run("getRouterMonitorResults.sh", *args)
