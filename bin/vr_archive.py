@@ -30,10 +30,6 @@ MOST_ITEMS = 500
 _OWN = re.compile(r"\.?diagnostics_files_[0-9]{8}-[0-9]{6}(-[0-9]+)?\.(zip|part)")
 
 
-class FullError(Exception):
-    """Say why nothing more is added."""
-
-
 def main(args: list[str]) -> None:
     """Make the archive and print its path."""
     words = [] if args == ["null"] else args
@@ -107,19 +103,19 @@ class Archive:
                 lines.append(f"{shown} {full or self._item(item)}".rstrip())
             except items.RefusedError as error:
                 lines.append(f"{shown} {error}")
-            except FullError as error:
+            except items.FullError as error:
                 full = f"Not added: {error}"
                 lines.append(f"{shown} {full}")
         try:
-            for found in items.always():
+            for found in items.always(self.end):
                 self._add(found)
-        except FullError as error:
+        except items.FullError as error:
             lines.append(f"Not everything is added: {error}")
         text, _count = self.secrets.hide("".join(f"{line}\n" for line in lines).encode())
         self.archive.writestr(_info("fileinfo.txt"), text)
 
     def _item(self, item: str) -> str:
-        found, more = items.of_item(item)
+        found, more = items.of_item(item, self.end)
         redacted = sum(self._add(member) for member in found)
         return " ".join(filter(None, (more, f"Redacted: {redacted}" if redacted else "")))
 
@@ -128,7 +124,7 @@ class Archive:
         if found.name in self.names:
             return found.redacted
         if time.monotonic() > self.end:
-            raise FullError(f"{LIMIT:.0f} s are over")
+            raise items.FullError("the time is over")
         data, count = self.secrets.hide(found.content)
         if found.name.startswith("etc/") and not found.name.endswith(".json"):
             data, lines = vr_secrets.redacted_lines(data)
@@ -136,7 +132,7 @@ class Archive:
         data = cut(data, items.MOST_FILE)
         size = self.archive.fp.tell() if self.archive.fp else 0
         if size + len(data) > MOST and size + len(zlib.compress(data, 1)) > MOST:
-            raise FullError(f"the archive has {MOST // 1024 // 1024} MiB")
+            raise items.FullError(f"the archive has {MOST // 1024 // 1024} MiB")
         self.names.add(found.name)
         self.archive.writestr(_info(found.name), data)
         return count + found.redacted

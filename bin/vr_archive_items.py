@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import glob
 import gzip
-import io
 import os
 import re
 import stat
+import time
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import vr_bounded
@@ -85,6 +87,10 @@ class RefusedError(Exception):
     """Say in the words of fileinfo.txt why an item is not in the archive."""
 
 
+class FullError(Exception):
+    """Say why nothing more is added."""
+
+
 class Found(NamedTuple):
     """A member of the archive: its name in it, and its content, without secrets of the kind that its name tells."""
 
@@ -93,26 +99,37 @@ class Found(NamedTuple):
     redacted: int = 0
 
 
-def of_item(item: str) -> tuple[list[Found], str]:
-    """Return what is found for an item, and what fileinfo.txt says besides; RefusedError where there is nothing."""
+def of_item(item: str, end: float) -> tuple[list[Found], str]:
+    """Return what is found for an item, and what fileinfo.txt says besides; RefusedError where there is nothing.
+
+    What is started for it is stopped at ``end``, a time of the monotonic clock.
+    """
+    _left(end)
+    try:
+        return _of_item(item, end)
+    except OSError as error:
+        raise RefusedError(f"Refused: {error.strerror}") from None
+
+
+def _of_item(item: str, end: float) -> tuple[list[Found], str]:
     inner = item.removeprefix("[").removesuffix("]").strip()
     if inner.lower() in NAMES:
         name = inner.lower()
-        return [Found(f"{name}.log", b"\n".join(output(argv) for argv in NAMES[name]))], ""
+        return [Found(f"{name}.log", b"\n".join(output(argv, end) for argv in NAMES[name]))], ""
     if item.startswith("["):
-        return [_script(inner.split())], ""
+        return [_script(inner.split(), end)], ""
     if not item.startswith("/") or ".." in item.split("/"):
         raise RefusedError("Refused: expected a path, a name or [script arguments]")
     if not os.path.lexists(vr.at(item)) and item in OURS:
-        return _ours(item)
+        return _ours(item, end)
     return [of_file(item)], ""
 
 
-def _ours(item: str) -> tuple[list[Found], str]:
+def _ours(item: str, end: float) -> tuple[list[Found], str]:
     found: list[Found] = []
     for source in OURS[item]:
         if source.startswith("unit:"):
-            found.append(Found(f"{item[1:]}", journal(source.removeprefix("unit:"))))
+            found.append(Found(f"{item[1:]}", journal(source.removeprefix("unit:"), end)))
             continue
         prefix = len(vr.ROOT)
         paths = [path[prefix:] for path in sorted(glob.glob(vr.at(source))) if os.path.isfile(path)]
@@ -131,39 +148,37 @@ def of_file(path: str) -> Found:
     if there.startswith(("/proc/", "/sys/", "/dev/")):
         raise RefusedError("Refused: no file of a disk")
     try:
-        # What is no regular file any more when it is opened does not hold this up.
-        handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        data, count = _read(real), 0
     except FileNotFoundError:
         raise RefusedError("File Not Found!!") from None
-    except OSError as error:
-        raise RefusedError(f"Refused: {error.strerror}") from None
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
-        raise RefusedError("Refused: no regular file")
-    with open(handle, "rb") as file:
-        file.seek(max(status.st_size - MOST_FILE - OVERLAP, 0))
-        data = file.read(MOST_FILE + OVERLAP)
-    data, count = _unpacked(data), 0
+    except (OSError, EOFError, zlib.error) as error:
+        raise RefusedError(f"Refused: {vr.one_line(getattr(error, 'strerror', None) or error)}") from None
     if there.startswith("/etc/cloudstack/") and there.endswith(".json"):
         data, count = vr_secrets.redacted_bag(data, os.path.basename(there).removesuffix(".json"))
     return Found(os.path.normpath(path).lstrip("/"), data, count)
 
 
-def _unpacked(data: bytes) -> bytes:
-    """Return what rotated logs hold; other packed files are refused."""
-    if data.startswith(_PACKED[0]):
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-                return file.read(MOST_FILE)
-        except (OSError, EOFError) as error:
-            raise RefusedError(f"Refused: {vr.one_line(error)}") from None
-    if data.startswith(_PACKED):
-        raise RefusedError("Refused: packed, so nobody can look for secrets in it")
-    return data
+def _read(real: str) -> bytes:
+    """Return the last part of a file, or what a rotated log holds; other packed files are refused by how they begin."""
+    # What is no regular file any more when it is opened does not hold this up.
+    handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise RefusedError("Refused: no regular file")
+    with open(handle, "rb") as file:
+        head = file.read(max(map(len, _PACKED)))
+        file.seek(0)
+        if head.startswith(_PACKED[0]):
+            with gzip.GzipFile(fileobj=file) as log:
+                return log.read(MOST_FILE)
+        if head.startswith(_PACKED):
+            raise RefusedError("Refused: packed, so nobody can look for secrets in it")
+        file.seek(max(status.st_size - MOST_FILE - OVERLAP, 0))
+        return file.read(MOST_FILE + OVERLAP)
 
 
-def _script(words: list[str]) -> Found:
+def _script(words: list[str], end: float) -> Found:
     """Run a command that only reads, or one of the operator's, without a shell."""
     name, arguments = (words or [""])[0], words[1:]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}", name):
@@ -178,7 +193,7 @@ def _script(words: list[str]) -> Found:
         if not _is_operators(program):
             raise RefusedError("Refused: no script that only reads, and none of the operator's")
     stored = "_".join(re.sub(r"[^A-Za-z0-9.:-]", "-", word) for word in words)[:120]
-    return Found(f"scripts/{stored}.log", output((program, *arguments)))
+    return Found(f"scripts/{stored}.log", output((program, *arguments), end))
 
 
 def _is_operators(path: str) -> bool:
@@ -193,31 +208,47 @@ def _is_operators(path: str) -> bool:
     return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)
 
 
-def output(argv: tuple[str, ...]) -> bytes:
+def output(argv: tuple[str, ...], end: float) -> bytes:
     """Return what a program prints, and how it ended if that was not well."""
-    done = vr_bounded.run(argv, limit=SCRIPT_LIMIT, most=MOST_OUTPUT)
+    done = vr_bounded.run(argv, limit=min(SCRIPT_LIMIT, _left(end)), most=MOST_OUTPUT)
     ended = b"" if done.status == 0 else f"\n[exit status {done.status}]\n".encode()
     return done.stdout + done.stderr + ended
 
 
-def journal(unit: str) -> bytes:
+def _left(end: float) -> float:
+    """Return the seconds until the end, if there are any."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise FullError("the time is over")
+    return left
+
+
+def journal(unit: str, end: float) -> bytes:
     """Return the last part of the journal of units."""
     words = ("journalctl", "--no-pager", "--output=short-iso", "--lines=20000", f"--unit={unit}")
-    done = vr_bounded.run(words, limit=SCRIPT_LIMIT, most=8 * MOST_OUTPUT)
+    done = vr_bounded.run(words, limit=min(SCRIPT_LIMIT, _left(end)), most=8 * MOST_OUTPUT)
     return done.stdout[-MOST_OUTPUT - OVERLAP :] + done.stderr
 
 
-def always() -> Iterator[Found]:
+def always(end: float) -> Iterator[Found]:
     """Yield what is in every archive."""
-    yield Found("report.txt", output((vr.at(f"{vr.COMMANDS}/vr"), "report")))
+    yield Found("report.txt", output((vr.at(f"{vr.COMMANDS}/vr"), "report"), end))
     for name, argv in ALWAYS.items():
-        yield Found(name, output(argv))
+        yield Found(name, output(argv, end))
     counts = [f"{os.path.basename(path)} = {_line(path)}\n" for path in CONNTRACK]
     yield Found("connection_tracking.log", "".join(counts).encode())
-    results = sorted(glob.glob(vr.at(f"{vr.RESULTS}/*.json")), key=os.path.getmtime)[-LAST_RESULTS:]
+    results = sorted(glob.glob(vr.at(f"{vr.RESULTS}/*.json")), key=_modified)[-LAST_RESULTS:]
     for path in (*results, *map(vr.at, ALWAYS_FILES)):
-        if os.path.isfile(path):
+        # Records are pruned while this reads them.
+        with suppress(RefusedError):
             yield of_file(path[len(vr.ROOT) :])
+
+
+def _modified(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _line(path: str) -> str:

@@ -25,7 +25,7 @@ GRACE = 1.0
 
 
 class Outcome(NamedTuple):
-    """What a program printed, as far as it was kept, and its status: 124 if it was stopped, 127 if it is absent."""
+    """What a program printed, as far as it was kept, and its status: 124 if stopped, 127 if it could not be started."""
 
     stdout: bytes
     stderr: bytes
@@ -48,7 +48,7 @@ def run(argv: Sequence[str], *, limit: float, most: int) -> Outcome:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+    except OSError as error:
         return Outcome(b"", f"{argv[0]}: {error.strerror}".encode(), NOT_FOUND)
     with process:
         try:

@@ -185,6 +185,47 @@ def test_a_large_file_is_cut_at_a_line(filled: Router) -> None:
     assert set(rest.splitlines()) == {b"0123456789"}
 
 
+@pytest.mark.parametrize("magic", [b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"LPKSHHRH"])
+def test_a_large_packed_file_is_known_by_how_it_begins(filled: Router, magic: bytes) -> None:
+    with filled.put("/var/log/packed", magic).open("r+b") as file:
+        file.truncate(8 * 1024 * 1024)
+    found = archive(filled, "/var/log/packed")
+    assert "var/log/packed" not in found
+    assert info(found) == ["/var/log/packed Refused: packed, so nobody can look for secrets in it"]
+
+
+def test_a_large_rotated_log_is_unpacked_from_its_beginning(filled: Router) -> None:
+    noise = base64.b64encode(os.urandom(8 * 1024 * 1024))
+    log = filled.put("/var/log/long.gz", gzip.compress(CANARY["psk"].encode() + b"\nplain\n" + noise, 1))
+    assert log.stat().st_size > 6 * 1024 * 1024
+    found = archive(filled, "/var/log/long.gz")["var/log/long.gz"]
+    assert found.startswith(b"***\nplain\n" + noise[:100])
+
+
+def test_a_bad_item_costs_no_other(filled: Router) -> None:
+    filled.put("/var/log/torn.gz", gzip.compress(b"x" * 1000)[:10] + b"\xff" * 50)
+    filled.put("/etc/cloudstack-diagnostics.d/bare", b"\x01\x02", 0o755).parent.chmod(0o755)
+    filled.path("/var/lib/cloudstack/results/pruned.json").symlink_to("/nowhere")
+    filled.path("/var/lib/cloudstack/health").mkdir()
+    filled.path("/var/lib/cloudstack/health/basic.json").symlink_to("/etc/shadow")
+    found = archive(filled, "/var/log/torn.gz", "[bare]", "/etc/hosts")
+    assert info(found)[0].startswith("/var/log/torn.gz Refused: ")
+    assert b"Exec format error" in found["scripts/bare.log"]
+    assert {"etc/hosts", "units.log"} <= set(found)
+
+
+def test_what_goes_on_does_not_outlast_the_archive(filled: Router) -> None:
+    library = filled.path("/opt/cloud/bin/vr_archive.py")
+    library.write_text(library.read_text().replace("LIMIT = 60.0", "LIMIT = 2.0"))
+    filled.put("/etc/cloudstack-diagnostics.d/slow", "#!/bin/sh\nsleep 77\n", 0o755).parent.chmod(0o755)
+    filled.put("/etc/cloudstack-diagnostics.d/next", f"#!/bin/sh\n>{filled.path('/next')}\n", 0o755)
+    before = time.monotonic()
+    found = archive(filled, "[slow]", "[next]")
+    assert time.monotonic() - before < 6
+    assert not filled.path("/next").exists()
+    assert info(found)[1:] == ["[next] Not added: the time is over", "Not everything is added: the time is over"]
+
+
 def test_scripts_that_only_read_are_run_with_their_arguments(filled: Router) -> None:
     filled.put("/var/log/cloudstack/alerts.log", "2025-10-01 10:00:01,123 [ALERT] [x] y\n")
     own = filled.put("/etc/cloudstack-diagnostics.d/mine", '#!/bin/sh\necho "mine: $*"; exit 3\n', 0o755)
