@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -20,13 +21,14 @@ import vr_bounded
 import vr_command as vr
 
 LIMIT = 55.0
-"""Seconds for a tool; the agent gives up after 60 and shows nothing (contract.md)."""
+"""Seconds for a tool and the look-up of its target; the agent gives up after 60 and shows nothing (contract.md)."""
 MOST = 65536
 """Bytes of either output that are printed."""
 REFUSED = 2
 
 Check = Callable[[str], bool]
-_HOST = re.compile(r"(?!-)[A-Za-z0-9.-]{1,253}")
+_LABEL = "[A-Za-z0-9-]{1,63}"
+_HOST = re.compile(rf"(?!-)(?!.{{254}}){_LABEL}(\.{_LABEL})*\.?")
 _RTM_GETROUTE, _NLM_F_REQUEST, _RTN_LOCAL, _RTA_DST, _RTA_OIF = 26, 1, 2, 1, 4
 
 
@@ -119,12 +121,13 @@ TOOLS = {
 
 def main(args: list[str]) -> None:
     """Print the three parts; the exit status is 0 whatever the tool came to."""
+    end = time.monotonic() + LIMIT
     try:
         argv = command(args)
     except RefusedError as error:
         done = vr_bounded.Outcome(b"", str(error).encode(), REFUSED)
     else:
-        done = vr_bounded.run(argv, limit=LIMIT, most=MOST)
+        done = vr_bounded.run(argv, limit=max(end - time.monotonic(), 0.1), most=MOST)
     out, err = part(done.stdout), part(done.stderr)
     print(f"{out}\n&&\n{err}&&\n{done.status}" if out else f"&&\n{err}&&\n{done.status}")
 
@@ -183,8 +186,9 @@ def _device(target: str) -> str:
         address = target if is_address(target) else socket.gethostbyname(target)
         found = route(address)[1]
         return socket.if_indextoname(found)
-    except OSError as error:
-        raise RefusedError(f"{_shown(target)}: no NIC leads there: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise RefusedError(f"{_shown(target)}: no NIC leads there: {why}") from None
 
 
 def route(address: str) -> tuple[int, int]:

@@ -51,6 +51,7 @@ STARTED = {
     "ping 192.0.2.1 -c 2": "ping -c 2 192.0.2.1",
     "ping host.example -c7 -I eth2 -n": "ping -c 7 -I eth2 -n host.example",
     "ping 127.0.0.1 -I 127.0.0.1 -i 0.2 -M do": "ping -I 127.0.0.1 -i 0.2 -M do -c 4 127.0.0.1",
+    "ping host.example. -c7": "ping -c 7 host.example.",
     "ping6 2001:db8::1": "ping -6 -c 4 2001:db8::1",
     "arping 192.0.2.1 -I eth2 -D": "arping -I eth2 -D -c 4 192.0.2.1",
     "traceroute 192.0.2.1": "traceroute -m 20 192.0.2.1",
@@ -96,6 +97,10 @@ REFUSED = [
     "traceroute 192.0.2.1 -g 192.0.2.9",
     "traceroute 192.0.2.1 65001",
     "traceroute 192.0.2.1 --sport=1",
+    "arping a..b",
+    "arping .a",
+    f"arping {'a' * 64}.example",
+    f"ping {'a.' * 127}a",
 ]
 
 
@@ -189,6 +194,17 @@ def test_a_tool_that_goes_on_is_stopped_with_what_came_so_far(router: Router) ->
     assert time.monotonic() - before < 4
     time.sleep(0.1)
     assert not _runs(int(pids.read_text()))
+
+
+def test_the_look_up_is_a_part_of_the_time(router: Router) -> None:
+    """The NIC of a name must be known before arping is started."""
+    library = router.path("/opt/cloud/bin/vr_diagnostics.py")
+    text = library.read_text().replace("LIMIT = 55.0", "LIMIT = 2.0")
+    library.write_text(text.replace("socket.gethostbyname(target)", "time.sleep(2) or '127.0.0.1'"))
+    router.tool("arping", "exec sleep 77")
+    before = time.monotonic()
+    assert answer(router, "arping", "host.example")[2] == "124"
+    assert time.monotonic() - before < 4
 
 
 def _runs(pid: int) -> bool:
