@@ -10,6 +10,7 @@ second that runs delivers each record once, although the server remembers whole 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -120,7 +121,7 @@ def _bounded(found: list[str], older: int) -> list[str]:
 def write(severity: str, process: str, text: str) -> None:
     """Write an alert to the log and the journal; one that was written within ten minutes is only counted.
 
-    A log that cannot be written does not stop whoever has an alert: the journal has it then.
+    A log or a count that cannot be written does not stop whoever has an alert: the journal has it then.
     """
     process, text = clean(process), clean(text)
     with locked():
@@ -171,7 +172,10 @@ def _append(severity: str, process: str, text: str) -> None:
             if os.stat(path).st_size + len(record) > MOST_BYTES:
                 os.replace(path, vr.at(OLD))
         with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640), "ab", buffering=0) as file:
-            file.write(record)
+            written = file.write(record)
+            if written != len(record):
+                os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         syslog.syslog(syslog.LOG_WARNING, f"{LOG}: {error.strerror}")
 
@@ -187,14 +191,22 @@ def _repeats() -> dict[str, list[Any]]:
 
 
 def _save(repeats: dict[str, list[Any]]) -> None:
-    vr.write_atomically(vr.at(REPEATS), json.dumps(repeats).encode())
+    """Keep what is counted; without it an alert that comes again is written again."""
+    try:
+        vr.write_atomically(vr.at(REPEATS), json.dumps(repeats).encode())
+    except OSError as error:
+        syslog.syslog(syslog.LOG_WARNING, f"{REPEATS}: {error.strerror}")
 
 
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
-    """Hold the alerts; everybody who does is done within milliseconds."""
+    """Hold the alerts; everybody who does is done within milliseconds. Where no lock can be made they are not held."""
     path = vr.at(LOCK)
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    with open(path, "a", encoding="ascii") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            file = stack.enter_context(open(path, "a", encoding="ascii"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            syslog.syslog(syslog.LOG_WARNING, f"{LOCK}: {error.strerror}")
         yield

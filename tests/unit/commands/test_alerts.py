@@ -133,6 +133,25 @@ def test_an_alert_is_added_by_a_command(router: Router) -> None:
     assert "usage: vr-alert" in router.fails("vr-alert", "LOUD", "x", "y")
 
 
+def test_a_record_that_the_disk_does_not_take_whole_is_not_torn(router: Router) -> None:
+    write(
+        router,
+        'import resource\nvr_alerts.write("ALERT", "x", "whole")\n'
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (90, 90))\n"
+        'vr_alerts.write("ALERT", "x", "torn " * 50)\n',
+    )
+    assert [line.rpartition(" ")[2] for line in router.path(LOG).read_text().splitlines()] == ["whole"]
+
+
+def test_a_full_memory_stops_nobody_who_has_an_alert(router: Router, namespaces: list[str]) -> None:
+    place, program = router.path("/run"), router.path("/opt/cloud/bin/vr-alert")
+    place.mkdir()
+    script = f"mount -t tmpfs -o nr_inodes=1 none {place} && {program} ALERT x full"
+    done = subprocess.run([*namespaces, "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert router.path(LOG).read_text().endswith(" [ALERT] [x] full\n")
+
+
 def ended(router: Router, **said: str) -> None:
     done = router.run(
         "vr-service-ended", "dnsmasq@tier_10_1_1_0", env={"EXIT_CODE": "killed", "EXIT_STATUS": "KILL", **said}
