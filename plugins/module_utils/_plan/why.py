@@ -31,6 +31,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
 
 DROPPED, ROUTER, FORWARDED, UNKNOWN = "dropped", "the router itself", "forwarded", "not explained"
 OWN = "the router"
+EVERYBODY = IPv4Address("255.255.255.255")
 _PORTS = ("tcp", "udp")
 _WEB = (80, 443, 8080)
 IKE = (500, 4500)
@@ -96,12 +97,23 @@ def _beyond(router: Router, packet: Packet) -> str:
         for one, other in ((packet.source, packet.destination), (packet.destination, packet.source)):
             if _is_in(one, tunnel.local_networks) and _is_in(other, tunnel.remote_networks):
                 return f"between networks of the VPN to {tunnel.peer}: the state of the tunnel decides"
+    if _is_for_many(router, packet):
+        return (
+            "broadcasts, multicasts and packets without an address are the daemons' own: only connections are explained"
+        )
     own = router.device_of(packet.destination) is not None
     if own and router.vpn.tunnels and (packet.protocol == "50" or (packet.protocol == "udp" and packet.port in IKE)):
         return "IKE and ESP are for peers of a VPN, some of which are known by name only"
     if own and (packet.protocol, packet.port) == ("tcp", 179) and any(item.elements for item in bgp.opened(router)):
         return "BGP is for its peers: see nft list set inet cloudstack bgp_peers"
     return ""
+
+
+def _is_for_many(router: Router, packet: Packet) -> bool:
+    """Tell whether a packet is for everybody on a link, or comes from one who has no address yet."""
+    networks = [network for device in router.devices for network in device.networks if network.prefixlen < 31]
+    broadcasts = {EVERYBODY, *(network.broadcast_address for network in networks)}
+    return packet.source.is_unspecified or packet.destination.is_multicast or packet.destination in broadcasts
 
 
 def _is_in(ip: IPv4Address, networks: tuple[IPv4Network, ...]) -> bool:

@@ -240,6 +240,22 @@ def test_a_backup_forwards_nothing_to_where_its_links_are_down() -> None:
     assert explain(router, Packet(VM1, CLIENT, "tcp", 80)).ends == DROPPED
 
 
+@pytest.mark.parametrize(
+    ("source", "destination", "protocol", "port"),
+    [
+        ("0.0.0.0", "255.255.255.255", "udp", 67),
+        ("10.1.1.11", "255.255.255.255", "udp", 67),
+        ("0.0.0.0", "10.1.1.1", "udp", 67),
+        ("10.1.1.11", "10.1.1.255", "udp", 137),
+        ("192.0.2.77", "224.0.0.18", "112", 0),
+        ("192.0.2.77", "225.0.0.50", "udp", 3780),
+    ],
+)
+def test_what_is_for_many_is_not_explained(source: str, destination: str, protocol: str, port: int) -> None:
+    packet = Packet(IPv4Address(source), IPv4Address(destination), protocol, port)
+    assert explain(isolated(), packet).ends == UNKNOWN
+
+
 def test_what_is_not_known_is_said_to_be() -> None:
     router = with_settings(isolated(egress=RuleList(default_allow=True)), routed=True)
     assert explain(router, Packet(VM1, CLIENT, "tcp", 80)).ends == UNKNOWN
