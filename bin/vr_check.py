@@ -11,6 +11,8 @@ from typing import Any
 
 import vr_bounded
 
+LIMIT = 15.0
+"""Seconds of a run: after them no check begins, and what a check starts ends before."""
 Verdict = tuple[str, str]
 
 
@@ -25,7 +27,11 @@ class Run:
 
     def tool(self, *argv: str, limit: float = 5.0) -> vr_bounded.Outcome:
         """Run a program of the system within a bound."""
-        return vr_bounded.run(argv, limit=limit, most=8 * 1024 * 1024)
+        return vr_bounded.run(argv, limit=self.within(limit), most=8 * 1024 * 1024)
+
+    def within(self, limit: float) -> float:
+        """Return the seconds that a program may take, so that it has ended when the run's time is over."""
+        return max(0.1, min(limit, LIMIT - vr_bounded.GRACE - (time.monotonic() - self.began)))
 
     def twice(self, name: str, verdict: Verdict) -> Verdict:
         """Turn FAILED into WARNING unless it was so in the last run, too: a moment is no failure."""

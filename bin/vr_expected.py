@@ -54,13 +54,34 @@ def state() -> str:
 
 
 def _computed() -> dict[str, Any]:
+    made = router()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.health import expected as plan
+
+    return plan(made)
+
+
+def store() -> Any:
+    """Return what reads databags and drops."""
+    vr.use_collection()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Paths, Store
+
+    return Store(Paths(Path(vr.at("/"))))
+
+
+def router(bags: dict[str, Any] | None = None) -> Any:
+    """Return the router that databags describe, the committed ones if none are given; vr.CommandError if none does."""
     vr.use_collection()
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.network import nics
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Paths, Store
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
+        DatabagError,
+        DropError,
+    )
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import VrrpState
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.health import expected as plan
 
     word = state()
     vrrp = VrrpState(word) if word in VrrpState.__members__ else VrrpState.UNKNOWN
-    return plan(build(Store(Paths(Path(vr.at("/")))).load(checked=True), nics(vr.at(SYSFS)), vrrp))
+    try:
+        return build(store().load(checked=True) if bags is None else bags, nics(vr.at(SYSFS)), vrrp)
+    except (DatabagError, DropError) as error:
+        raise vr.CommandError(str(error)) from None

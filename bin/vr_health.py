@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import subprocess
 import time
@@ -19,22 +20,23 @@ from typing import Any
 import vr_alerts
 import vr_bounded
 import vr_command as vr
-from vr_check import Check, Run, Verdict
+from vr_check import LIMIT, Check, Run, Verdict
 from vr_checks import BASIC, services
 from vr_checks_advanced import ADVANCED
-from vr_expected import expected
+from vr_expected import STATE, expected
 from vr_health_results import MESSAGE, NAME, TYPES, Results, load, message, save
 
 RUN = "/run/cloudstack/health"
-LIMIT = 15.0
-"""Seconds after which a check that has not begun does not begin."""
 OWN = "/root/health_checks"
 """Where operators put checks of their own: executables, root's alone; argument basic or advanced (admin guide)."""
 OWN_LIMIT = 10.0
+PATIENCE = 5.0
+"""Seconds beyond its limit in which a run must have ended by itself."""
 BY_STATUS = {0: "SUCCESS", 1: "FAILED", 2: "WARNING", 3: "UNKNOWN"}
 SETTLED = 60.0
-"""Seconds after a transition, or after a boot, in which nothing is FAILED."""
-STATE = "/run/cloudstack/redundancy/state"
+"""Seconds after a transition in which nothing is FAILED."""
+BOOTED = 300.0
+"""Seconds after a start in which a router may still boot, or its pair elect."""
 
 
 def main(args: list[str]) -> None:
@@ -57,24 +59,40 @@ def run_once(kind: str) -> None:
 
 
 def _run(kind: str) -> None:
-    found = expected()
+    before, start = load(kind), time.time()
+    try:
+        found = expected()
+    except (vr.CommandError, OSError) as error:
+        # The last results would be answered for ever.
+        results = {"converge_check.py": _listed("FAILED", str(error), 0.0)} if kind == "basic" else {}
+        _keep(kind, before, results, start)
+        return
     if not found["enabled"]:
         save(kind, {})
         return
     run = Run(kind, found, _memory(kind))
-    checks: dict[str, Check] = dict(services(found)) | BASIC if kind == "basic" else dict(ADVANCED)
-    checks |= _own(run)
-    before, results, start = load(kind), Results(), time.time()
-    for name, check in checks.items():
+    results = {}
+    for name, check in _checks(run).items():
         if name not in found["excluded"]:
             entry = _entry(run, name, check)
             if entry is not None:
                 results[name] = entry
+    _keep(kind, before, results, start)
+    _remember(kind, run.memory)
+
+
+def _checks(run: Run) -> dict[str, Check]:
+    """Return the checks of a run; those of operators come last and replace none of the router's."""
+    types = {"basic": dict(services(run.expected)) | BASIC, "advanced": ADVANCED}
+    names = {name for checks in types.values() for name in checks}
+    return types[run.kind] | {name: check for name, check in _own(run).items() if name not in names}
+
+
+def _keep(kind: str, before: Results, results: Results, start: float) -> None:
     _tell(before, results)
     end = time.time()
     stamps = {"start": _stamp(start), "end": _stamp(end), "duration": f"{end - start:.6f}"}
     save(kind, {**results, "lastRun": stamps})
-    _remember(kind, run.memory)
 
 
 def _entry(run: Run, name: str, check: Check) -> dict[str, str] | None:
@@ -91,30 +109,41 @@ def _entry(run: Run, name: str, check: Check) -> dict[str, str] | None:
         status, text = "UNKNOWN", f"{why}: {text}"
     if not text and status == "SUCCESS":
         return None
-    duration = (time.monotonic() - began) * 1000
+    return _listed(status, text, time.monotonic() - began)
+
+
+def _listed(status: str, text: str, duration: float) -> dict[str, str]:
     return {
         "success": status,
         "lastUpdate": str(int(time.time() * 1000)),
-        "lastRunDuration": f"{duration:.1f}",
+        "lastRunDuration": f"{duration * 1000:.1f}",
         "message": message(text),
     }
 
 
 def passing(expected: dict[str, Any]) -> str:
-    """Say which state the router is about to leave, nothing if it is settled."""
+    """Say which state the router is about to leave, nothing if it is settled; one that lasts hides nothing."""
     with open(vr.at("/proc/uptime"), encoding="ascii") as file:
         up = float(file.read().split()[0])
-    if not os.path.exists(vr.at(f"{vr.INBOX}/boot_up_done")):
+    if up < BOOTED and not os.path.exists(vr.at(f"{vr.INBOX}/boot_up_done")):
         return "the router boots"
-    if os.path.exists(vr.at("/var/lib/cloudstack/transaction.json")):
+    if _age("/var/lib/cloudstack/transaction.json") < vr.LIMIT:
         return "a converge runs"
     if expected["redundant"]:
-        try:
-            if time.time() - os.stat(vr.at(STATE)).st_mtime < min(SETTLED, up):
-                return "it has just become primary or backup"
-        except FileNotFoundError:
+        age = _age(STATE)
+        if age < min(SETTLED, up):
+            return "it has just become primary or backup"
+        if up < BOOTED and age == math.inf:
             return "nobody is elected yet"
     return ""
+
+
+def _age(path: str) -> float:
+    """Return the seconds since a file was written; a clock that was set back makes none young for ever."""
+    try:
+        return abs(time.time() - os.stat(vr.at(path)).st_mtime)
+    except FileNotFoundError:
+        return math.inf
 
 
 def _own(run: Run) -> dict[str, Check]:
@@ -132,8 +161,8 @@ def _own(run: Run) -> dict[str, Check]:
 
 
 def _own_check(path: str, kind: str) -> Check:
-    def check(_run: Run) -> Verdict:
-        done = vr_bounded.run((path, kind), limit=OWN_LIMIT, most=MESSAGE)
+    def check(run: Run) -> Verdict:
+        done = vr_bounded.run((path, kind), limit=run.within(OWN_LIMIT), most=MESSAGE)
         text = done.stdout.decode(errors="replace").strip()
         if done.status not in BY_STATUS:
             return "UNKNOWN", f"exit status {done.status}: {text or done.stderr.decode(errors='replace').strip()}"
@@ -179,13 +208,16 @@ def _remember(kind: str, memory: dict[str, Any]) -> None:
 
 
 def refresh() -> None:
-    """Run both types now, each in a process of its own; what takes too long is left to itself."""
+    """Run both types now, each in a process of its own; without results of now it is an error."""
     command = vr.at(f"{vr.COMMANDS}/vr-health")
     null = subprocess.DEVNULL
     running = [subprocess.Popen([command, kind], stdin=null, stdout=null, stderr=null) for kind in TYPES]
-    end = time.monotonic() + LIMIT
+    end = time.monotonic() + LIMIT + PATIENCE
     for process in running:
         try:
             process.wait(max(end - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired:
             process.kill()
+    for kind, process in zip(TYPES, running, strict=True):
+        if process.wait() != 0:
+            raise vr.CommandError(f"vr-health {kind}: exit status {process.returncode}, see the journal")

@@ -7,11 +7,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from typing import Any
 
 import vr_command as vr
 
 FOLDER = "/var/lib/cloudstack/health"
+UNWRITTEN = "/run/cloudstack/health"
+"""Where results are that the disk did not take; they are newer than those on disk."""
 TYPES = ("basic", "advanced")
 STATUSES = ("SUCCESS", "FAILED", "WARNING", "UNKNOWN")
 MESSAGE = 1000
@@ -25,8 +28,10 @@ Results = dict[str, dict[str, str]]
 
 def load(kind: str) -> Results:
     """Return the last results of a type; a file that is damaged counts as absent."""
+    unwritten = vr.at(f"{UNWRITTEN}/{kind}.json")
+    path = unwritten if os.path.exists(unwritten) else vr.at(f"{FOLDER}/{kind}.json")
     try:
-        with open(vr.at(f"{FOLDER}/{kind}.json"), encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             found = json.load(file)
     except (FileNotFoundError, ValueError):
         return {}
@@ -42,10 +47,20 @@ def _is_entry(name: str, entry: Any) -> bool:
 
 
 def save(kind: str, results: Results) -> None:
-    """Replace the results of a type as a whole."""
-    path = vr.at(f"{FOLDER}/{kind}.json")
+    """Replace the results of a type as a whole; in memory if the disk does not take them."""
+    data, unwritten = json.dumps(results).encode(), vr.at(f"{UNWRITTEN}/{kind}.json")
+    try:
+        _write(vr.at(f"{FOLDER}/{kind}.json"), data)
+    except OSError:
+        _write(unwritten, data)
+        return
+    with suppress(FileNotFoundError):
+        os.unlink(unwritten)
+
+
+def _write(path: str, data: bytes) -> None:
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    vr.write_atomically(path, json.dumps(results).encode(), 0o644)
+    vr.write_atomically(path, data, 0o644)
 
 
 def answer(results: dict[str, Results]) -> str:

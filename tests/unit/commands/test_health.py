@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,6 +125,7 @@ def test_nothing_fails_while_a_converge_runs(watched: Router) -> None:
     watched.put("/var/lib/cloudstack/transaction.json", "{}")
     found = run(watched)["dhcp.service"]
     assert (found["success"], found["message"].split(":")[0]) == ("UNKNOWN", "a converge runs")
+    watched.put("/proc/uptime", "100.0 1.0\n")
     watched.path("/var/cache/cloud/boot_up_done").unlink()
     assert run(watched)["dhcp.service"]["message"].startswith("the router boots")
 
@@ -175,3 +179,101 @@ def test_dhcp_hosts_that_are_missing_fail(watched: Router) -> None:
     found = run(watched, "advanced")["dhcp_check.py"]
     assert found["success"] == "FAILED"
     assert found["message"].startswith("Missing elements in dhcphosts.txt - 10.1.1.12")
+
+
+def test_results_are_kept_in_memory_until_the_disk_takes_them(watched: Router, namespaces: list[str]) -> None:
+    kept = watched.put("/var/lib/cloudstack/health/basic.json", json.dumps({"odd.service": ENTRY}))
+    program, folder = watched.path("/opt/cloud/bin/vr-health"), kept.parent
+    script = f"mount -t tmpfs -o ro none {folder} && {program} basic && {folder.parents[3]}/opt/cloud/bin/"
+    done = subprocess.run(
+        [*namespaces, "sh", "-c", f"{script}getRouterMonitorResults.sh false"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"success":"UNKNOWN"' in done.stdout
+    assert parsed(watched)[1]["basic"]["odd.service"]["success"] == "UNKNOWN"
+    assert run(watched)
+    assert not watched.path("/run/cloudstack/health/basic.json").exists()
+
+
+def test_databags_that_are_damaged_fail_a_check(watched: Router) -> None:
+    run(watched)
+    watched.put("/etc/cloudstack/dhcpentry.json", "{")
+    found = run(watched)
+    assert sorted(found) == ["converge_check.py", "lastRun"]
+    assert found["converge_check.py"]["success"] == "FAILED"
+    assert "dhcpentry.json" in found["converge_check.py"]["message"]
+    assert sorted(run(watched, "advanced")) == ["lastRun"]
+    assert parsed(watched)[0] == ["converge_check.py"]
+
+
+def test_a_run_that_fails_is_no_answer(watched: Router) -> None:
+    watched.put("/opt/cloud/bin/vr-health", "#!/bin/sh\nexit 1\n", 0o755)
+    assert "vr-health basic: exit status 1" in watched.fails("getRouterMonitorResults.sh", "true")
+
+
+def down(router: Router) -> None:
+    router.tool("systemctl", "shift 3; for unit; do echo failed; done")
+    run(router)
+
+
+def test_a_boot_that_does_not_end_hides_nothing(watched: Router) -> None:
+    down(watched)
+    watched.path("/var/cache/cloud/boot_up_done").unlink()
+    watched.put("/proc/uptime", "299.0 1.0\n")
+    assert run(watched)["dhcp.service"]["message"].startswith("the router boots")
+    watched.put("/proc/uptime", "301.0 1.0\n")
+    assert run(watched)["dhcp.service"]["success"] == "FAILED"
+
+
+@pytest.mark.parametrize("age", [-7200, 600])
+def test_a_converge_that_does_not_end_hides_nothing(watched: Router, age: int) -> None:
+    down(watched)
+    watched.put("/etc/cloudstack/.journal")
+    old = watched.put("/var/lib/cloudstack/transaction.json", "{}")
+    moment = old.stat().st_mtime - age
+    os.utime(old, (moment, moment))
+    found = run(watched)
+    assert {found[name]["success"] for name in ("dhcp.service", "converge_check.py")} == {"FAILED"}
+
+
+def test_a_pair_that_elects_nobody_hides_nothing(watched: Router) -> None:
+    bag = json.loads(watched.path("/etc/cloudstack/cmdline.json").read_text())
+    bag["config"] |= {"redundant_router": "true"}
+    watched.put("/etc/cloudstack/cmdline.json", json.dumps(bag))
+    config = {"systemThresholds": "minDiskNeeded=99999999;"}
+    watched.put("/etc/cloudstack/monitorservice.json", json.dumps({**BAG, "health_checks_config": config}))
+    watched.put("/proc/uptime", "299.0 1.0\n")
+    assert run(watched)["disk_space_check.py"]["message"].startswith("nobody is elected yet")
+    watched.put("/proc/uptime", "301.0 1.0\n")
+    assert run(watched)["disk_space_check.py"]["success"] == "FAILED"
+    moment = time.time() + 7200
+    os.utime(watched.put("/run/cloudstack/redundancy/state", "PRIMARY\n"), (moment, moment))
+    assert run(watched)["disk_space_check.py"]["success"] == "FAILED"
+
+
+def test_own_checks_replace_none_of_the_routers(watched: Router) -> None:
+    for name in ("memory_usage_check.py", "dhcp_check.py", "odd.service"):
+        watched.put(f"/root/health_checks/{name}", "#!/bin/sh\necho mine\n", 0o755)
+    watched.path("/root/health_checks").chmod(0o755)
+    messages = [entry["message"] for kind in ("basic", "advanced") for entry in _entries(run(watched, kind))]
+    assert messages
+    assert "mine" not in messages
+
+
+def _entries(found: dict[str, Any]) -> list[dict[str, str]]:
+    return [entry for name, entry in found.items() if name != "lastRun"]
+
+
+def test_own_checks_do_not_outlast_the_run(watched: Router) -> None:
+    library = watched.path("/opt/cloud/bin/vr_check.py")
+    library.write_text(library.read_text().replace("LIMIT = 15.0", "LIMIT = 4.0"))
+    pids = watched.path("/pids.txt")
+    for name in ("a.sh", "b.sh"):
+        watched.put(f"/root/health_checks/{name}", f"#!/bin/sh\necho $$ >>{pids}\nexec sleep 77\n", 0o755)
+    watched.path("/root/health_checks").chmod(0o755)
+    assert float(run(watched)["lastRun"]["duration"]) < 8
+    assert pids.read_text()
+    assert not [pid for pid in pids.read_text().split() if os.path.exists(f"/proc/{pid}")]
