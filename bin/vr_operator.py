@@ -12,25 +12,23 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vr_command as vr
 import vr_converge
+import vr_expected
 
 if TYPE_CHECKING:
     import argparse
 
 TOPICS = ("router", "nat", "firewall", "acl", "dhcp", "tiers", "pair", "lb", "routes", "vpn", "bgp", "drops")
-UTILS = "ansible_collections.cloudstack.virtual_router.plugins.module_utils"
-STATE = "/run/cloudstack/redundancy/state"
 PROBLEMS = "/run/cloudstack/redundancy/problems"
 SHOWN_DROPS = 20
 Row = dict[str, str]
 
 
 def main(args: list[str]) -> None:
-    """Do what is asked for; exit status 1 says that a packet does not pass, or that something is wrong."""
+    """Do what is asked for; exit status 1: a packet does not pass, or something is wrong; 2: a packet not explained."""
     chosen = _parser().parse_args(args)
     handler: Callable[[argparse.Namespace], int] = chosen.do
     raise SystemExit(handler(chosen))
@@ -68,28 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _router() -> Any:
-    """Return the router that the committed databags describe."""
-    return _built(_store().load(checked=True))
-
-
-def _store() -> Any:
-    vr.use_collection()
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Paths, Store
-
-    return Store(Paths(Path(vr.at("/"))))
-
-
-def _built(bags: dict[str, Any]) -> Any:
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.network import SYSFS, nics
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import VrrpState
-
-    word = _text(STATE).strip()
-    state = VrrpState(word) if word in VrrpState.__members__ else VrrpState.UNKNOWN
-    return build(bags, nics(vr.at(SYSFS)), state)
-
-
 def _text(path: str) -> str:
     try:
         with open(vr.at(path), encoding="utf-8", errors="replace") as file:
@@ -108,7 +84,7 @@ def _show(chosen: argparse.Namespace) -> int:
     if chosen.topic == "drops":
         rows = [_drop_row(record) for record in _records(SHOWN_DROPS)]
     else:
-        rows = _tables(_router())[chosen.topic]
+        rows = _tables(vr_expected.router())[chosen.topic]
     if chosen.topic == "pair":
         rows += [{"what": "problem", "value": line} for line in _text(PROBLEMS).splitlines() if line]
     _print(rows, chosen.json)
@@ -135,8 +111,12 @@ def _lines(rows: list[Row]) -> Iterable[str]:
 
 def _why(chosen: argparse.Namespace) -> int:
     packet = _packet(chosen)
-    router = _router()
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import DROPPED, explain
+    router = vr_expected.router()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import (
+        DROPPED,
+        UNKNOWN,
+        explain,
+    )
 
     if chosen.nic and router.device(chosen.nic) is None:
         known = ", ".join(device.name for device in router.devices)
@@ -152,7 +132,7 @@ def _why(chosen: argparse.Namespace) -> int:
         port = f" {packet.protocol}/{found.port}" if packet.protocol in ("tcp", "udp") else f" {packet.protocol}"
         by = f" by {found.nic_out}" if found.nic_out else ""
         print(f"{found.ends}{by}: {found.source} -> {found.destination}{port}")
-    return int(found.ends == DROPPED)
+    return {DROPPED: 1, UNKNOWN: 2}.get(found.ends, 0)
 
 
 def _packet(chosen: argparse.Namespace) -> Any:
@@ -181,7 +161,7 @@ def _packet(chosen: argparse.Namespace) -> Any:
 
 def _plan(chosen: argparse.Namespace) -> int:
     """Say which things come and go; what that means in files and rules is said by update_config.py --check --diff."""
-    name, store = vr.check_name(chosen.drop), _store()
+    name, store = vr.check_name(chosen.drop), vr_expected.store()
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.drops import deliver
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
         DatabagError,
@@ -189,12 +169,12 @@ def _plan(chosen: argparse.Namespace) -> int:
     )
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.rows import difference
 
-    bags = store.load()
     try:
+        bags = store.load()
         delivery = deliver(store, dict(bags), [name], None)
     except (DropError, DatabagError, OSError) as error:
         raise vr.CommandError(str(error)) from None
-    before, after = _tables(_built(bags)), _tables(_built(delivery.bags))
+    before, after = (_tables(vr_expected.router(found)) for found in (bags, delivery.bags))
     changes = difference(before, after)
     if chosen.json:
         print(json.dumps({topic: {"gone": gone, "new": new} for topic, (gone, new) in changes.items()}, indent=1))
@@ -270,7 +250,7 @@ def _report(chosen: argparse.Namespace) -> int:
     """Print a page of at most 60 lines; its verdict is that of the health checks."""
     from vr_alerts import newer
 
-    found, bad = _tables(_router()), _failing()
+    found, bad = _tables(vr_expected.router()), _failing()
     failed = [row["check"] for row in bad if row["result"] == "FAILED"]
     parts: dict[str, Any] = {
         "verdict": f"FAILED: {', '.join(failed[:3])}" if failed else "OK",

@@ -90,6 +90,19 @@ def test_why_refuses_what_is_no_packet(filled: Router, words: tuple[str, ...], e
     assert expected in filled.fails("vr", "why", *words)
 
 
+def test_why_tells_apart_what_it_does_not_explain(filled: Router) -> None:
+    assert said(filled, "why", "0.0.0.0", "255.255.255.255", "udp/67", status=2).endswith(
+        "not explained: 0.0.0.0 -> 255.255.255.255 udp/67\n"
+    )
+
+
+def test_databags_that_are_damaged_are_one_line(filled: Router) -> None:
+    filled.put("/etc/cloudstack/dhcpentry.json", "{")
+    drop = filled.drop("forwarding_rules.json.1", json.dumps({"type": "forwardrules", "rules": []}))
+    for words in (("show",), ("why", "192.0.2.1", "192.0.2.10", "tcp/1"), ("plan", drop.name), ("report",)):
+        assert "dhcpentry.json" in filled.fails("vr", *words)
+
+
 def test_plan_says_what_comes_and_goes_and_takes_nothing(filled: Router) -> None:
     forward = {
         "public_ip": "192.0.2.10",
