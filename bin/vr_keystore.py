@@ -33,6 +33,7 @@ def setup(args: list[str]) -> None:
         if len(args) != 5 or not re.fullmatch(r"[1-9][0-9]{0,4}", args[3]):
             raise vr.CommandError("expected PROPERTIES KEYSTORE PASSWORD DAYS CSR")
         properties, keystore, request = (_place(args[number]) for number in (0, 1, 4))
+        _check_apart(properties, keystore, request)
         print(_setup(properties, keystore, _passphrase(properties, args[2]), args[3], request), end="")
     except (vr.CommandError, OSError) as error:
         syslog.syslog(syslog.LOG_ERR, f"keystore-setup: {vr.one_line(error)}")
@@ -50,19 +51,23 @@ def _setup(properties: str, keystore: str, password: str, days: str, request: st
         store = _pkcs12(folder, key, certificate, None, password)
         text = _read(made)
         _remember(properties, password)
-        for content, path in ((_read(key), _key_of(keystore)), (store, keystore), (text, request)):
+        for content, path in ((text, request), (_read(key), _key_of(keystore)), (store, keystore)):
             _put(path, content)
         return text.decode()
 
 
 def import_certificate(args: list[str]) -> None:
-    """Put certificate, CA and key in place, all or nothing; they must belong together."""
+    """Put certificate, CA and key in place if they belong together, else nothing.
+
+    Each file is replaced as a whole, the keystore last: until then it is the old one, with its own key in it.
+    """
     # ssh drops an empty last word: no key was sent, it is that of the request.
     words = [*args, ""] if len(args) == 9 else args
     if len(words) != 10 or words[3] != "ssh":
         raise vr.CommandError("usage: keystore-cert-import PROPERTIES PASSWORD KEYSTORE ssh PATH PEM PATH PEM PATH PEM")
     properties, keystore = _place(words[0]), _place(words[2])
     places = [_place(words[number]) for number in (4, 6, 8)]
+    _check_apart(properties, keystore, *places)
     certificate, authority = _pem(words[5], "CERTIFICATE"), _pem(words[7], "CERTIFICATE")
     key = _pem(words[9], "PRIVATE KEY") if words[9].strip() else _read(_key_of(keystore))
     password = _passphrase(properties, words[1])
@@ -75,12 +80,13 @@ def import_certificate(args: list[str]) -> None:
         _openssl("x509", "-in", files[1], "-noout")
         store = _pkcs12(folder, files[2], files[0], files[1], password)
     _remember(properties, password)
-    os.makedirs(vr.at(TRUSTED), mode=0o755, exist_ok=True)
-    for path, content in zip(
-        (*places, keystore, _key_of(keystore)), (certificate, authority, key, store, key), strict=True
-    ):
-        _put(path, content)
+    os.makedirs(vr.at(TRUSTED), exist_ok=True)
+    # Everybody reads what links of /etc/ssl/certs lead to.
+    os.chmod(vr.at(TRUSTED), 0o755)  # noqa: S103 - as is its parent
     _put(vr.at(f"{TRUSTED}/ca.crt"), authority, 0o644)
+    contents = (certificate, authority, key, key, store)
+    for path, content in zip((*places, _key_of(keystore), keystore), contents, strict=True):
+        _put(path, content)
     done = tool(["update-ca-certificates"])
     if done.returncode != 0:
         raise vr.CommandError(f"update-ca-certificates: {done.stderr}")
@@ -98,6 +104,13 @@ def _place(path: str) -> str:
     if folder != CONF or not _NAME.fullmatch(name):
         raise vr.CommandError(f"{vr.one_line(ascii(path))[:100]}: expected a plain file in {CONF}")
     return vr.at(path)
+
+
+def _check_apart(properties: str, keystore: str, *others: str) -> None:
+    """Refuse places of which one would be written over another."""
+    places = (properties, keystore, _key_of(keystore), *others)
+    if len(set(places)) < len(places):
+        raise vr.CommandError(f"expected different files in {CONF}")
 
 
 def _key_of(keystore: str) -> str:

@@ -82,6 +82,34 @@ def test_setup_tells_no_failure_but_by_saying_nothing(router: Router, number: in
     assert contents(router) == {}
 
 
+@pytest.mark.parametrize(("number", "name"), [(1, "agent.properties"), (4, "cloud.jks"), (4, "cloud.jks.key")])
+def test_setup_writes_no_file_over_another(router: Router, number: int, name: str) -> None:
+    words = list(SETUP)
+    words[number] = f"{CONF}/{name}"
+    done = router.run("keystore-setup", *words)
+    assert (done.returncode, done.stdout, contents(router)) == (1, "", {})
+
+
+def test_an_import_writes_no_file_over_another(router: Router, authority: list[str]) -> None:
+    certificate = signed(router.run("keystore-setup", *SETUP).stdout, authority)
+    before = contents(router)
+    words = list(imported(router, certificate, authority))
+    words[6] = words[4]
+    assert "expected different files" in router.fails("keystore-cert-import", *words)
+    assert contents(router) == before
+
+
+def test_the_keystore_is_replaced_last(router: Router, authority: list[str]) -> None:
+    certificate = signed(router.run("keystore-setup", *SETUP).stdout, authority)
+    before = router.path(SETUP[1]).read_bytes()
+    key = router.path(f"{CONF}/cloud.jks.key")
+    words = imported(router, certificate, authority, word(key.read_text()))
+    key.unlink()
+    key.mkdir()
+    router.fails("keystore-cert-import", *words)
+    assert router.path(SETUP[1]).read_bytes() == before
+
+
 def test_a_certificate_is_taken(router: Router, authority: list[str]) -> None:
     router.tool("update-ca-certificates", "exit 0")
     certificate = signed(router.run("keystore-setup", *SETUP).stdout, authority)
@@ -94,7 +122,9 @@ def test_a_certificate_is_taken(router: Router, authority: list[str]) -> None:
     chain = openssl("pkcs12", "-in", str(router.path(SETUP[1])), "-passin", f"pass:{SETUP[2]}", "-nodes")
     assert chain.count("BEGIN CERTIFICATE") == 2
     with open(authority[0], encoding="ascii") as file:
-        assert router.path("/usr/local/share/ca-certificates/cloudstack/ca.crt").read_text() == file.read()
+        trusted = router.path("/usr/local/share/ca-certificates/cloudstack/ca.crt")
+        assert trusted.read_text() == file.read()
+    assert trusted.parent.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_foreign_key_changes_nothing(router: Router, authority: list[str]) -> None:
