@@ -190,22 +190,10 @@ def _script(words: list[str], end: float) -> Found:
         program = vr.at(f"{vr.COMMANDS}/{name}")
     else:
         program = vr.at(f"{OPERATORS}/{name}")
-        if not _is_operators(program):
+        if not vr_bounded.is_operators(program):
             raise RefusedError("Refused: no script that only reads, and none of the operator's")
     stored = "_".join(re.sub(r"[^A-Za-z0-9.:-]", "-", word) for word in words)[:120]
     return Found(f"scripts/{stored}.log", output((program, *arguments), end))
-
-
-def _is_operators(path: str) -> bool:
-    """Tell whether a file is root's alone, and so is its folder."""
-    for place in (path, os.path.dirname(path)):
-        try:
-            status = os.lstat(place)
-        except FileNotFoundError:
-            return False
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or stat.S_ISLNK(status.st_mode):
-            return False
-    return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK)
 
 
 def output(argv: tuple[str, ...], end: float) -> bytes:

@@ -17,6 +17,10 @@ from collections.abc import Callable
 _BIN = os.path.dirname(os.path.abspath(__file__))
 ROOT = _BIN.removesuffix("/opt/cloud/bin") if _BIN.endswith("/opt/cloud/bin") else ""
 
+# Programs are looked up under the root first, which is the same place on a router.
+_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+PATH = ":".join(prefix + folder for prefix in dict.fromkeys((ROOT, "")) for folder in _FOLDERS)
+
 COMMANDS = "/opt/cloud/bin"
 INBOX = "/var/cache/cloud"
 DATABAGS = "/etc/cloudstack"

@@ -149,15 +149,9 @@ def _age(path: str) -> float:
 def _own(run: Run) -> dict[str, Check]:
     """Return the checks of operators: what root alone may write."""
     folder = vr.at(OWN)
-    if not _is_roots(folder):
-        return {}
-    names = sorted(name for name in os.listdir(folder) if NAME.fullmatch(name))
-    found: dict[str, Check] = {}
-    for name in names:
-        path = os.path.join(folder, name)
-        if _is_roots(path) and os.path.isfile(path) and os.access(path, os.X_OK):
-            found[name] = _own_check(path, run.kind)
-    return found
+    names = sorted(name for name in os.listdir(folder) if NAME.fullmatch(name)) if os.path.isdir(folder) else []
+    paths = {name: os.path.join(folder, name) for name in names}
+    return {name: _own_check(path, run.kind) for name, path in paths.items() if vr_bounded.is_operators(path)}
 
 
 def _own_check(path: str, kind: str) -> Check:
@@ -169,14 +163,6 @@ def _own_check(path: str, kind: str) -> Check:
         return BY_STATUS[done.status], text
 
     return check
-
-
-def _is_roots(path: str) -> bool:
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _tell(before: Results, results: Results) -> None:

@@ -59,7 +59,7 @@ def save(kind: str, results: Results) -> None:
 
 
 def _write(path: str, data: bytes) -> None:
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     vr.write_atomically(path, data, 0o644)
 
 

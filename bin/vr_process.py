@@ -12,13 +12,10 @@ from collections.abc import Sequence
 
 import vr_command as vr
 
-# Programs are looked up under the root first, which is the same place on a router.
-_PATH = ":".join(prefix + folder for prefix in (vr.ROOT, "") for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"))
-
 
 def _environment() -> dict[str, str]:
     config = vr.at("/etc/ansible/ansible.cfg")
-    return {"PATH": _PATH, "HOME": vr.at("/root"), "LANG": "C.UTF-8", "ANSIBLE_CONFIG": config}
+    return {"PATH": vr.PATH, "HOME": vr.at("/root"), "LANG": "C.UTF-8", "ANSIBLE_CONFIG": config}
 
 
 def tool(argv: Sequence[str], limit: float = 60.0, stdin: str = "") -> subprocess.CompletedProcess[str]:

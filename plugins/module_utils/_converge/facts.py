@@ -8,9 +8,8 @@ from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call, as_vr_error
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.rows import tables
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.rows import TOPICS, tables
 
-TOPICS = ("router", "tiers", "nat", "firewall", "acl", "dhcp", "lb", "routes", "vpn", "bgp", "pair")
 FACTS_SPEC: dict[str, Any] = {
     "gather_subset": {"type": "list", "elements": "str", "choices": ["all", *TOPICS], "default": ["all"]},
 }

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Device,
@@ -22,19 +22,7 @@ ANY = "any"
 
 def tables(router: Router) -> dict[str, Table]:
     """Return every table by its topic."""
-    return {
-        "router": _router(router),
-        "tiers": [_device(device) for device in router.devices],
-        "nat": _nat(router),
-        "firewall": _firewall(router),
-        "acl": _acls(router),
-        "dhcp": _dhcp(router),
-        "lb": _load_balancer(router),
-        "routes": _routes(router),
-        "vpn": _vpn(router),
-        "bgp": _bgp(router),
-        "pair": _pair(router),
-    }
+    return {topic: table(router) for topic, table in _TABLES.items()}
 
 
 def _router(router: Router) -> Table:
@@ -229,3 +217,23 @@ def difference(before: dict[str, Table], after: dict[str, Table]) -> dict[str, t
 
 def _key(row: Row) -> tuple[tuple[str, str], ...]:
     return tuple(row.items())
+
+
+def _tiers(router: Router) -> Table:
+    return [_device(device) for device in router.devices]
+
+
+_TABLES: dict[str, Callable[[Router], Table]] = {
+    "router": _router,
+    "tiers": _tiers,
+    "nat": _nat,
+    "firewall": _firewall,
+    "acl": _acls,
+    "dhcp": _dhcp,
+    "lb": _load_balancer,
+    "routes": _routes,
+    "vpn": _vpn,
+    "bgp": _bgp,
+    "pair": _pair,
+}
+TOPICS = tuple(_TABLES)

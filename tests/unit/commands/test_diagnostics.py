@@ -174,8 +174,8 @@ def test_output_is_cut(router: Router) -> None:
 def test_an_absent_tool_is_said_to_be(router: Router) -> None:
     router.put("/usr/sbin/ping", "", 0o644)
     router.put(
-        "/opt/cloud/bin/vr_bounded.py",
-        router.path("/opt/cloud/bin/vr_bounded.py").read_text().replace('dict.fromkeys((vr.ROOT, ""))', "(vr.ROOT,)"),
+        "/opt/cloud/bin/vr_command.py",
+        router.path("/opt/cloud/bin/vr_command.py").read_text().replace('dict.fromkeys((ROOT, ""))', "(ROOT,)"),
     )
     out, err, status = answer(router, "ping", "192.0.2.1")
     assert (out, status) == ("", "127")

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model import rows
 
 from .conftest import CHECKOUT
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from .conftest import Router
 
 CASE = CHECKOUT / "tests/golden/isolated-three-public-subnets"
-TOPICS = ("router", "nat", "firewall", "acl", "dhcp", "tiers", "pair", "lb", "routes", "vpn", "bgp", "drops")
+TOPICS = (*rows.TOPICS, "drops")
 
 
 @pytest.fixture
@@ -42,6 +45,12 @@ def test_show_prints_a_table_and_the_same_as_json(filled: Router, topic: str) ->
     assert all(
         value.split(" ")[0] in line for row, line in zip(rows, lines[1:], strict=False) for value in row.values()
     )
+
+
+def test_show_takes_every_topic_and_no_other(filled: Router) -> None:
+    done = filled.run("vr", "show", "bogus")
+    assert done.returncode == 2
+    assert sorted(re.findall("[a-z]+", done.stderr.rpartition("choose from")[2])) == sorted(TOPICS)
 
 
 def test_show_nat(filled: Router) -> None:
