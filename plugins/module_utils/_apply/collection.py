@@ -136,6 +136,8 @@ def _write(tree: Tree, directory: str) -> None:
 def _link(target: str, path: str) -> None:
     """Make a link in the place of a link, or of a directory, which is removed then."""
     draft = f"{path}.new"
+    if os.path.isdir(draft) and not os.path.islink(draft):  # a former directory, of whoever was killed removing it
+        shutil.rmtree(draft)
     with suppress(FileNotFoundError):
         os.unlink(draft)
     os.symlink(target, draft)

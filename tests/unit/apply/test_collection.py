@@ -98,10 +98,14 @@ def test_a_link_to_a_checkout_is_replaced_and_the_checkout_stays(dest: str, tmp_
     assert (tmp_path / "checkout/file").read_text() == "mine"
 
 
-def test_what_a_run_that_was_killed_has_left_does_not_matter(dest: str) -> None:
+@pytest.mark.parametrize("left", ["a link", "a link to a directory", "a directory"])
+def test_what_a_run_that_was_killed_has_left_does_not_matter(dest: str, left: str) -> None:
     os.makedirs(f"{home(dest)}/collection-half/bin")
     os.makedirs(os.path.dirname(dest))
-    os.symlink("/nowhere", f"{dest}.new")
+    if left == "a directory":
+        os.makedirs(f"{dest}.new/bin")
+    else:
+        os.symlink("/nowhere" if left == "a link" else home(dest), f"{dest}.new")
     exchange(TREE, dest)
     assert collection.installed(dest) == TREE
     assert len(os.listdir(home(dest))) == 1
