@@ -19,13 +19,20 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     record,
 )
 
+_DROPS = list_of(record({"name": need(k.safe_name), "body": need(record({}))}))
 
-def _kept_body(value: Any) -> Any:
-    """Check the body of a drop that was written down like the drop itself."""
-    kind = value.get("type") if isinstance(value, dict) else None
-    if kind not in DROP_TYPES:
-        raise MismatchError("the body of a drop", value)
-    return DROP_TYPES[kind].schema(value)
+
+def _kept_drops(value: Any) -> Any:
+    """Check drops that were written down; one whose body does not fit goes, as another release may accept more."""
+    return [drop for drop in _DROPS(value) if _fits(drop["body"])]
+
+
+def _fits(body: dict[str, Any]) -> bool:
+    kind = DROP_TYPES.get(str(body.get("type")))
+    try:
+        return kind is not None and bool(kind.schema(body))
+    except MismatchError:
+        return False
 
 
 _AWAY = record(
@@ -39,7 +46,7 @@ _START = record(
         "boot": may(k.text),
         "by": may(k.one_of("server", "open", "own")),
         "mark": may(k.text),
-        "drops": may(list_of(record({"name": need(k.safe_name), "body": need(_kept_body)}))),
+        "drops": may(_kept_drops),
         "away": may(_AWAY),
     }
 )

@@ -40,11 +40,18 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.s
     given_search_domains,
     settings,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.unfit import fitting
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.waiting import waiting
 
 
 def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpState.UNKNOWN) -> Router:
     """Return the router that the databags describe. Pure: the same databags, NICs and state give an equal router."""
+    fit, unfit = fitting(bags)
+    router = _known_outside(_router(fit, nics, state), fit, nics)
+    return replace(router, warnings=(*unfit, *router.warnings)) if unfit else router
+
+
+def _router(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState) -> Router:
     found, pending = devices(bags, nics)
     routes, warnings = _static_routes(bags, found)
     leases = dhcp.leases(bags, found)
@@ -52,7 +59,7 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
     firewall, balancer = rules.firewall(bags), load_balancer(bags)
     tunnels = vpn.site_to_site(bags, found, public_network=chosen.public_network)
     unserved = dns.left_out(given_search_domains(bags), chosen.search_domains, found, (*leases.hosts, *leases.names6))
-    router = Router(
+    return Router(
         settings=chosen,
         state=state,
         devices=found,
@@ -77,7 +84,6 @@ def build(bags: Mapping[str, Any], nics: Sequence[Nic], state: VrrpState = VrrpS
         monitoring=monitoring.monitoring(bags),
         away=_away(bags.get("start", {}).get("away", {})),
     )
-    return _known_outside(router, bags, nics)
 
 
 def _known_outside(router: Router, bags: Mapping[str, Any], nics: Sequence[Nic]) -> Router:

@@ -225,7 +225,7 @@ def test_a_new_password_of_a_new_vm_is_kept() -> None:
     "note",
     [
         {"by": "nobody"},
-        {"drops": [{"name": "a", "body": {"type": "unknown"}}]},
+        {"drops": [{"name": "a", "body": []}]},
         {"drops": [{"name": "../a", "body": rule(1).body}]},
         {"away": {"vms": {"10.1.1.11": {"mac": "x"}}, "tiers": []}},
         {"away": {"vms": {}, "tiers": ["::/0"]}},
@@ -234,6 +234,13 @@ def test_a_new_password_of_a_new_vm_is_kept() -> None:
 def test_a_note_that_is_damaged_is_a_damaged_databag(note: dict[str, Any]) -> None:
     with pytest.raises(DatabagError):
         parse_bag(START, ".start.json", json.dumps(note).encode())
+
+
+@pytest.mark.parametrize("body", [{"type": "unknown"}, {"type": ["ips"]}, {**rule(1).body, "rules": [{}]}, {}])
+def test_a_drop_that_was_written_down_and_does_not_fit_any_more_goes_alone(body: dict[str, Any]) -> None:
+    kept = {"name": "b", "body": rule(1).body}
+    note = {"boot": "x", "by": "open", "drops": [{"name": "a", "body": body}, kept]}
+    assert parse_bag(START, ".start.json", json.dumps(note).encode())["drops"] == [kept]
 
 
 # On disk.

@@ -11,7 +11,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     Workspace,
     records,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.acl import NETWORK_ACL
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.acl import STORED_ACL
 
 
 def move_acl(workspace: Workspace, device: str, mac: str | None) -> None:
@@ -39,4 +39,4 @@ def forget_acl(workspace: Workspace, device: str, mac: str | None) -> None:
             workspace.remove("networkacl", filed)
 
 
-adopt_acls = keyed(NETWORK_ACL, lambda _acl: True, lambda acl: str(acl["device"]))
+adopt_acls = keyed(STORED_ACL, lambda _acl: True, lambda acl: str(acl["device"]))

@@ -11,7 +11,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     Workspace,
     records,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.bgp import PEER
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.bgp import STORED_PEER
 
 
 def merge_bgp_peers(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
@@ -24,4 +24,4 @@ def merge_bgp_peers(workspace: Workspace, body: dict[str, Any], _file: str) -> N
             bag[f"{peer['peer_id']}-{peer['network_id']}"] = peer
 
 
-adopt_peers = keyed(PEER, lambda peer: "peer_id" in peer, lambda p: f"{p['peer_id']}-{p['network_id']}")
+adopt_peers = keyed(STORED_PEER, lambda peer: "peer_id" in peer, lambda p: f"{p['peer_id']}-{p['network_id']}")

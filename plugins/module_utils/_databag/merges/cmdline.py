@@ -98,7 +98,7 @@ def adopt_arguments(bag: Bag) -> Bag:
     """Settle the boot arguments; the original writes ``redundant_router`` as true or false."""
     if "config" not in bag:
         return {}
-    config = under("config", cmdline.arguments, bag["config"])
+    config = under("config", cmdline.stored_arguments, bag["config"])
     if config.get("redundant_router") == "false":
         del config["redundant_router"]
     return {"config": settled(config)}

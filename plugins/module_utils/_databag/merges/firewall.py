@@ -8,7 +8,10 @@ from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.stored import keyed
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merges.workspace import Workspace
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.firewall import RULE4, RULE6
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.firewall import (
+    STORED_RULE4,
+    STORED_RULE6,
+)
 
 
 def merge_rules(workspace: Workspace, body: dict[str, Any], _file: str) -> None:
@@ -32,5 +35,5 @@ def _merge(bag_name: str, workspace: Workspace, body: dict[str, Any]) -> None:
             bag[key] = rule
 
 
-adopt_rules = keyed(RULE4, lambda rule: not rule["revoked"], lambda rule: str(rule["id"]))
-adopt_ipv6_rules = keyed(RULE6, lambda rule: not rule["revoked"], lambda rule: str(rule["id"]))
+adopt_rules = keyed(STORED_RULE4, lambda rule: not rule["revoked"], lambda rule: str(rule["id"]))
+adopt_ipv6_rules = keyed(STORED_RULE6, lambda rule: not rule["revoked"], lambda rule: str(rule["id"]))

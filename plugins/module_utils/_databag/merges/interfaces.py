@@ -18,12 +18,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
     Workspace,
     records,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import interfaces
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema import kinds as k
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.checker import list_of
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.interfaces import (
     ROUTE,
     STORED_ADDRESS,
+    STORED_TIER,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.kinds import prefix_length
 
@@ -310,7 +310,7 @@ def adopt_tiers(bag: Bag) -> Bag:
     """Keep the newest drop of each device; the original puts it last."""
     taken = {}
     for device, tiers in bag.items():
-        present = [tier for tier in under(device, list_of(interfaces.GUEST_NETWORK), tiers) if tier["add"]]
+        present = [tier for tier in under(device, list_of(STORED_TIER), tiers) if tier["add"]]
         if present:
             taken[device] = present[-1:]
     return taken

@@ -14,7 +14,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.schema.vpn import (
     REMOTE_ACCESS,
-    SITE_TO_SITE,
+    STORED_SITE_TO_SITE,
     VPN_USER,
 )
 
@@ -64,5 +64,5 @@ def _created(value: dict[str, Any]) -> bool:
 
 
 adopt_remote_access = keyed(REMOTE_ACCESS, _created, lambda vpn: str(vpn["vpn_server_ip"]))
-adopt_site_to_site = keyed(SITE_TO_SITE, _created, lambda vpn: str(vpn["peer_gateway_ip"]))
+adopt_site_to_site = keyed(STORED_SITE_TO_SITE, _created, lambda vpn: str(vpn["peer_gateway_ip"]))
 adopt_users = keyed(VPN_USER, lambda user: bool(user["add"]), lambda user: str(user["user"]))

@@ -53,15 +53,17 @@ def acl_rule_is_whole(rule: dict[str, Any]) -> None:
 ACL_RULES = list_of(record(_SHARED_ACL, acl_rule_is_whole))
 
 
-NETWORK_ACL = record(
-    {
-        "device": need(k.device),
-        "mac_address": may(k.mac),
-        "nic_ip": may(k.ipv4),
-        "nic_netmask": may(k.number(0, 32)),
-        "nic_ip6_cidr": may(k.prefix6),
-        "private_gateway_acl": may(k.boolean),
-        "ingress_rules": need(ACL_RULES),
-        "egress_rules": need(ACL_RULES),
-    }
-)
+_ACL = {
+    "device": need(k.device),
+    "mac_address": may(k.mac),
+    "nic_ip": may(k.ipv4),
+    "nic_netmask": may(k.number(0, 32)),
+    "nic_ip6_cidr": may(k.prefix6),
+    "private_gateway_acl": may(k.boolean),
+    "ingress_rules": need(ACL_RULES),
+    "egress_rules": need(ACL_RULES),
+}
+
+NETWORK_ACL = record(_ACL)
+# Nothing asks for the network of the NIC.
+STORED_ACL = record({**_ACL, "nic_ip6_cidr": may(k.cidr6)})

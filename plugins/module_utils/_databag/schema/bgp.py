@@ -51,20 +51,21 @@ def hops_are_few(peer: dict[str, Any]) -> None:
         raise MismatchError("a number of hops from 1 to 255", hops, "details.EBGP_MultiHop")
 
 
-PEER = record(
-    {
-        "peer_id": may(DATABASE_ID),
-        "network_id": need(DATABASE_ID),
-        "peer_as_number": need(AS_NUMBER),
-        "network_as_number": need(AS_NUMBER),
-        "ip4_address": may(k.ipv4),
-        "ip6_address": may(k.host6),
-        "guest_ip4_cidr": may(announced),
-        "guest_ip6_cidr": may(announced6),
-        "peer_password": Field(k.text, optional=True, secret=True),
-        "details": may(map_of(k.text, k.text)),
-    },
-    hops_are_few,
+ANNOUNCED = {"ip6_address": may(k.host6), "guest_ip4_cidr": may(announced), "guest_ip6_cidr": may(announced6)}
+_PEER = {
+    "peer_id": may(DATABASE_ID),
+    "network_id": need(DATABASE_ID),
+    "peer_as_number": need(AS_NUMBER),
+    "network_as_number": need(AS_NUMBER),
+    "ip4_address": may(k.ipv4),
+    **ANNOUNCED,
+    "peer_password": Field(k.text, optional=True, secret=True),
+    "details": may(map_of(k.text, k.text)),
+}
+
+PEER = record(_PEER, hops_are_few)
+STORED_PEER = record(
+    {**_PEER, "ip6_address": may(k.ipv6), "guest_ip4_cidr": may(k.cidr4), "guest_ip6_cidr": may(k.cidr6)}
 )
 
 

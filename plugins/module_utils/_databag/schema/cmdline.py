@@ -62,12 +62,19 @@ def _mac_list(value: Any) -> str:
 # The VRRP interval: keepalived takes fractions.
 _SECONDS = k.matching(r"[0-9]{1,3}(\.[0-9]{1,3})?", "seconds such as 1 or 0.1")
 
+ARGUMENTS6: dict[str, Kind] = {
+    "ip6gateway": k.next_hop6,
+    "guestgw6": k.host6,
+    "guestcidr6size": PREFIX6,
+    "ip6dns1": k.host6,
+    "ip6dns2": k.host6,
+}
+"""The arguments about IPv6."""
 _KNOWN: dict[str, Kind] = {
     "name": k.host_name,
     "type": k.one_of(*ROUTER_TYPES),
     "authorized_key": _public_keys,
     "gateway": k.ipv4,
-    "ip6gateway": k.next_hop6,
     "publicMtu": MTU,
     "privateMtu": MTU,
     "advert_int": _SECONDS,
@@ -75,8 +82,6 @@ _KNOWN: dict[str, Kind] = {
     "guestgw": k.ipv4,
     "guestbrd": k.ipv4,
     "guestcidrsize": PREFIX4,
-    "guestgw6": k.host6,
-    "guestcidr6size": PREFIX6,
     "domain": k.domain,
     "cidrsize": PREFIX4,
     "dhcprange": k.ipv4,
@@ -86,8 +91,6 @@ _KNOWN: dict[str, Kind] = {
     "dns2": k.ip,
     "internaldns1": k.ip,
     "internaldns2": k.ip,
-    "ip6dns1": k.host6,
-    "ip6dns2": k.host6,
     "dnssearchorder": k.comma_list(k.domain),
     "mgmtcidr": k.comma_list(k.cidr4),
     "localgw": k.ipv4,
@@ -99,8 +102,10 @@ _KNOWN: dict[str, Kind] = {
 for _number in range(3):
     _KNOWN[f"eth{_number}ip"] = k.ipv4
     _KNOWN[f"eth{_number}mask"] = k.netmask
-    _KNOWN[f"eth{_number}ip6"] = k.host6
-    _KNOWN[f"eth{_number}ip6prelen"] = PREFIX6
+    ARGUMENTS6[f"eth{_number}ip6"] = k.host6
+    ARGUMENTS6[f"eth{_number}ip6prelen"] = PREFIX6
+_KNOWN |= ARGUMENTS6
+_STORED = {**_KNOWN, **{name: k.ipv6 for name, kind in ARGUMENTS6.items() if kind is not PREFIX6}}
 
 # These may be shown in a message; anything else may be a password or an API key.
 _SHOWN = frozenset(_KNOWN) - {"authorized_key"}
@@ -120,14 +125,23 @@ def _shape_of_arguments() -> Shape:
 @shaped(_shape_of_arguments)
 def arguments(value: Any) -> dict[str, Any]:
     """Accept the arguments: all texts, those we know in their form, "no value" in any of them."""
+    return _arguments(value, _KNOWN)
+
+
+def stored_arguments(value: Any) -> dict[str, Any]:
+    """Accept the arguments in a databag."""
+    return _arguments(value, _STORED)
+
+
+def _arguments(value: Any, known: dict[str, Kind]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MismatchError("an object", value)
     for name, argument in value.items():
         try:
             _NAME(name)
             k.text(argument)
-            if argument not in NO_VALUE and name in _KNOWN:
-                _KNOWN[name](argument)
+            if argument not in NO_VALUE and name in known:
+                known[name](argument)
         except MismatchError as error:
             error.secret = name not in _SHOWN
             raise error.under(ascii(name)[1:-1]) from None

@@ -17,7 +17,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 ICMP = k.integer(-1, 255)
 
 
-def firewall_rule(cidr: Kind) -> Kind:
+def firewall_rule(cidr: Kind, guest: Kind = k.prefix6) -> Kind:
     """Make the kind of a rule of ``firewallrules`` or ``ipv6firewallrules``."""
     return record(
         {
@@ -34,7 +34,7 @@ def firewall_rule(cidr: Kind) -> Kind:
             "default_egress_policy": may(k.boolean),
             "source_cidr_list": may(list_of(cidr)),
             "dest_cidr_list": may(list_of(cidr)),
-            "guest_ip6_cidr": may(k.prefix6),
+            "guest_ip6_cidr": may(guest),
         }
     )
 
@@ -43,6 +43,10 @@ RULE4 = firewall_rule(k.cidr4)
 
 
 RULE6 = firewall_rule(k.cidr6)
+
+
+# Nothing asks for the network of the guests.
+STORED_RULE4, STORED_RULE6 = firewall_rule(k.cidr4, k.cidr6), firewall_rule(k.cidr6, k.cidr6)
 
 
 FIREWALL_RULES = record({"rules": need(list_of(RULE4))})

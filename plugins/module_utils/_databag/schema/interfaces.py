@@ -82,28 +82,41 @@ IP_ALIASES = record(
     }
 )
 
-GUEST_NETWORK = record(
+TIER6 = {
+    "cidr6": may(PREFIX6),
+    "dns6": may(k.comma_list(k.host6)),
+    "router_guest_ip6": may(k.host6),
+    "router_guest_ip6_cidr": may(k.prefix6),
+    "router_guest_ip6_gateway": may(k.host6),
+    "router_ip6": may(k.host6),
+    "router_ip6_cidr": may(k.prefix6),
+    "router_ip6_gateway": may(k.next_hop6),
+}
+"""What a tier may have of IPv6."""
+_TIER = {
+    "add": need(k.boolean),
+    "device": need(k.device),
+    "mac_address": may(k.mac),
+    "router_guest_ip": need(k.ipv4),
+    "router_guest_netmask": need(k.netmask),
+    "router_guest_gateway": may(k.ipv4),
+    "cidr": may(PREFIX4),
+    "is_vr_guest_gateway": may(k.boolean),
+    "network_id": may(DATABASE_ID),
+    "mtu": may(MTU),
+    "dns": may(k.comma_list(k.ip)),
+    "domain_name": may(k.domain),
+    **TIER6,
+}
+
+GUEST_NETWORK = record(_TIER)
+STORED_TIER = record(
     {
-        "add": need(k.boolean),
-        "device": need(k.device),
-        "mac_address": may(k.mac),
-        "router_guest_ip": need(k.ipv4),
-        "router_guest_netmask": need(k.netmask),
-        "router_guest_gateway": may(k.ipv4),
-        "cidr": may(PREFIX4),
-        "is_vr_guest_gateway": may(k.boolean),
-        "network_id": may(DATABASE_ID),
-        "mtu": may(MTU),
-        "dns": may(k.comma_list(k.ip)),
-        "domain_name": may(k.domain),
-        "cidr6": may(PREFIX6),
-        "dns6": may(k.comma_list(k.host6)),
-        "router_guest_ip6": may(k.host6),
-        "router_guest_ip6_cidr": may(k.prefix6),
-        "router_guest_ip6_gateway": may(k.host6),
-        "router_ip6": may(k.host6),
-        "router_ip6_cidr": may(k.prefix6),
-        "router_ip6_gateway": may(k.next_hop6),
+        **_TIER,
+        **dict.fromkeys((name for name in TIER6 if name.startswith("router_")), may(k.ipv6)),
+        "dns6": may(k.comma_list(k.ipv6)),
+        "router_guest_ip6_cidr": may(k.cidr6),
+        "router_ip6_cidr": may(k.cidr6),
     }
 )
 

@@ -36,7 +36,9 @@ def loose_list(kind: Kind) -> Kind:
 # strongSwan's proposal keywords, joined by hyphens; CloudStack puts the group behind a semicolon.
 POLICY = loose_list(k.matching(r"[a-z0-9]+(-[a-z0-9]+)*(;[a-z0-9]+)?", "a policy such as aes128-sha1;modp1536"))
 # A lifetime of nothing would be one without end to the daemon.
-LIFETIME = k.integer(1, 2**31 - 1)
+_LIFETIME = k.integer(1, 2**31 - 1)
+LIFETIMES = {"ike_lifetime": may(_LIFETIME), "esp_lifetime": may(_LIFETIME)}
+_STORED_LIFETIME = k.integer(0, 2**31 - 1)
 # A user stands as a word of its own in chap-secrets: no blank, no quote, no comment sign.
 USER = k.matching(r"[A-Za-z0-9@._+-]{1,128}", "a user name of letters, digits and @._+-")
 
@@ -89,31 +91,31 @@ REMOTE_ACCESS = record(
     whole_when_created("ip_range", "local_ip", "preshared_key"),
 )
 
-SITE_TO_SITE = record(
-    {
-        "create": need(k.boolean),
-        "peer_gateway_ip": need(k.host),
-        "local_public_ip": may(k.ipv4),
-        "local_guest_cidr": may(loose_list(k.cidr)),
-        "local_public_gateway": may(k.ipv4),
-        "peer_guest_cidr_list": may(loose_list(k.cidr)),
-        "esp_policy": may(POLICY),
-        "ike_policy": may(POLICY),
-        "ipsec_psk": Field(k.some_text, optional=True, secret=True),
-        "ike_version": may(k.word_of("ike", "ikev1", "ikev2")),
-        "ike_lifetime": may(LIFETIME),
-        "esp_lifetime": may(LIFETIME),
-        "dpd": may(k.boolean),
-        "passive": may(k.boolean),
-        "encap": may(k.boolean),
-        "split_connections": may(k.boolean),
-    },
-    whole_when_created(
-        "local_public_ip",
-        "local_guest_cidr",
-        "peer_guest_cidr_list",
-        "esp_policy",
-        "ike_policy",
-        "ipsec_psk",
-    ),
+_CONNECTION = {
+    "create": need(k.boolean),
+    "peer_gateway_ip": need(k.host),
+    "local_public_ip": may(k.ipv4),
+    "local_guest_cidr": may(loose_list(k.cidr)),
+    "local_public_gateway": may(k.ipv4),
+    "peer_guest_cidr_list": may(loose_list(k.cidr)),
+    "esp_policy": may(POLICY),
+    "ike_policy": may(POLICY),
+    "ipsec_psk": Field(k.some_text, optional=True, secret=True),
+    "ike_version": may(k.word_of("ike", "ikev1", "ikev2")),
+    **LIFETIMES,
+    "dpd": may(k.boolean),
+    "passive": may(k.boolean),
+    "encap": may(k.boolean),
+    "split_connections": may(k.boolean),
+}
+_whole_connection = whole_when_created(
+    "local_public_ip",
+    "local_guest_cidr",
+    "peer_guest_cidr_list",
+    "esp_policy",
+    "ike_policy",
+    "ipsec_psk",
 )
+
+SITE_TO_SITE = record(_CONNECTION, _whole_connection)
+STORED_SITE_TO_SITE = record({**_CONNECTION, **dict.fromkeys(LIFETIMES, may(_STORED_LIFETIME))}, _whole_connection)
