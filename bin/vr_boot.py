@@ -211,14 +211,15 @@ def _arguments() -> dict[str, Any]:
 def _sign_scripts() -> None:
     """Record the SHA-512 of the script archive, which the management server compares; it is never unpacked.
 
-    The digest of the archive before is kept, too: a live patch that is refused leaves the router what it was.
+    The digest of the archive before is kept, too: a live patch that is refused leaves the router what it was. An
+    archive that comes again is another one, which may be refused.
     """
     if not SCRIPTS.exists():
         return
     with SCRIPTS.open("rb") as file:
         line = hashlib.file_digest(file, "sha512").hexdigest().encode() + b"\n"
     before = SIGNED.read_bytes() if SIGNED.exists() else b""
-    if before != line:
+    if before != line or SCRIPTS.stat().st_mtime_ns > SIGNED.stat().st_mtime_ns:
         vr.write_atomically(str(SIGNED_BEFORE), before)
         vr.write_atomically(str(SIGNED), line)
     if not SIGNATURE.exists() or SIGNATURE.read_bytes() != line:

@@ -18,33 +18,50 @@ patch_system_vm() {
   if [ -s "$kept" ]; then
     put_right "$inbox/cloud-scripts.tgz" "$kept"
   fi
+  former=$state/scripts-signed.before
+  # The archive may have come so late that vr-boot has not signed it.
+  if [ -n "$(find "$inbox/cloud-scripts.tgz" -newer "$state/scripts-signed" 2>/dev/null)" ]; then
+    former=$state/scripts-signed
+  fi
   rm -f "$inbox/cloud-scripts.tgz"
-  if [ -s "$state/scripts-signed.before" ]; then
-    cp "$state/scripts-signed.before" "$inbox/cloud-scripts-signature"
-    cp "$state/scripts-signed.before" "$state/scripts-signed"
+  if [ -s "$former" ]; then
+    cp "$former" "$inbox/cloud-scripts-signature"
+    cp "$inbox/cloud-scripts-signature" "$state/scripts-signed"
   else
     rm -f "$inbox/cloud-scripts-signature" "$state/scripts-signed"
   fi
   systemctl daemon-reload
   if ! /opt/cloud/bin/configure.py monitor_service.json >/dev/null 2>&1; then
-    logger --priority daemon.err --tag cloudstack-patch 'the converge after a refused patch has failed'
+    complain 'the converge after a refused patch has failed'
   fi
-  logger --tag cloudstack-patch 'a live patch was refused, and what its archive wrote is put right'
+  logger --tag cloudstack-patch 'a live patch was refused'
   echo 'refused - this router is not made of these scripts, restart its network with cleanup to replace it'
   return 1
 }
 
+complain() {
+  logger --priority daemon.err --tag cloudstack-patch "$1"
+}
+
 # Give what an archive wrote into /etc its content of the disk: put_right ARCHIVE KEPT
+#
+# Without the whole list of what the disk has nothing is removed: it would be all.
 put_right() {
   wrote=/run/cloudstack/patch-wrote
+  had=/run/cloudstack/patch-had
   known=/run/cloudstack/patch-known
 
   # A list without a line is none of grep's failures here.
   tar -tzf "$1" | sed -e 's|^\./||' -e '/\/$/d' | { grep '^etc/' || :; } >"$wrote"
-  tar -tzf "$2" | { grep -Fx -f "$wrote" || :; } >"$known"
-  tar -xzf "$2" -C / --files-from="$known"
-  { grep -Fxv -f "$known" "$wrote" || :; } | while IFS= read -r path; do
-    rm -f "/$path"
-  done
-  rm -f "$wrote" "$known"
+  if tar -tzf "$2" >"$had" && { grep -Fx -f "$wrote" "$had" >"$known" || [ "$?" -eq 1 ]; }; then
+    if ! tar -xzf "$2" -C / --files-from="$known"; then
+      complain "not all that a refused patch wrote into /etc has its content of $2 again"
+    fi
+    { grep -Fxv -f "$known" "$wrote" || :; } | while IFS= read -r path; do
+      rm -f "/$path"
+    done
+  else
+    complain "$2 cannot be read, and what a refused patch wrote into /etc stays"
+  fi
+  rm -f "$wrote" "$had" "$known"
 }

@@ -190,15 +190,23 @@ def test_the_archive_is_signed_even_before_there_is_a_command_line(wired: Router
     assert wired.path(f"{INBOX}/cloud-scripts-signature").exists()
 
 
-def test_the_digest_of_the_archive_before_is_kept_for_a_patch_that_is_refused(wired: Router) -> None:
-    signed = "/var/lib/cloudstack/scripts-signed"
-    lines = []
-    for content in (b"one", b"two", b"two"):
+SIGNED = "/var/lib/cloudstack/scripts-signed"
+
+
+@pytest.mark.parametrize(("contents", "before"), [((b"1",), None), ((b"1", b"2"), b"1"), ((b"1", b"2", b"2"), b"2")])
+def test_the_digest_of_the_archive_before_is_kept_for_a_patch_that_is_refused(
+    wired: Router, contents: tuple[bytes, ...], before: bytes | None
+) -> None:
+    for content in contents:
         wired.put(f"{INBOX}/cloud-scripts.tgz", content)
         wired.run("vr-boot")
-        lines.append(hashlib.sha512(content).hexdigest() + "\n")
-    assert wired.path(signed).read_text() == lines[1]
-    assert wired.path(f"{signed}.before").read_text() == lines[0]
+        wired.run("vr-boot")
+    assert wired.path(SIGNED).read_text() == signed(contents[-1])
+    assert wired.path(f"{SIGNED}.before").read_text() == ("" if before is None else signed(before))
+
+
+def signed(content: bytes) -> str:
+    return hashlib.sha512(content).hexdigest() + "\n"
 
 
 RUN = "/run/cloudstack"
