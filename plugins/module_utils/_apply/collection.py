@@ -83,11 +83,13 @@ def exchange(tree: Tree, dest: str, home: str) -> None:
     os.makedirs(home, mode=0o755, exist_ok=True)
     os.makedirs(os.path.dirname(dest), mode=0o755, exist_ok=True)
     former = os.path.realpath(dest)
+    if _is_directory(dest):
+        former = tempfile.mkdtemp(prefix=f"{PREFIX}former-", dir=home)
     new = tempfile.mkdtemp(prefix=PREFIX, dir=home)
     _write(tree, new)
     os.sync()  # else a power cut may find the link on the disk and the files empty
     with _between_converges():
-        _link(new, dest)
+        _link(new, dest, former)
     for path in Path(home).glob(f"{PREFIX}*"):
         if str(path) not in (new, former):
             shutil.rmtree(path)
@@ -133,28 +135,45 @@ def _write(tree: Tree, directory: str) -> None:
         os.chmod(folder, 0o755)  # noqa: S103  # whatever the umask is, others may read it
 
 
-def _link(target: str, path: str) -> None:
-    """Make a link in the place of a link, or of a directory, which is removed then."""
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _link(target: str, path: str, aside: str = "") -> None:
+    """Make a link in the place of a link, or of a directory, which is moved aside then, or removed."""
     draft = f"{path}.new"
-    if os.path.isdir(draft) and not os.path.islink(draft):  # a former directory, of whoever was killed removing it
+    if _is_directory(draft):  # a former directory, of whoever was killed meanwhile
         shutil.rmtree(draft)
     with suppress(FileNotFoundError):
         os.unlink(draft)
     os.symlink(target, draft)
-    if os.path.isdir(path) and not os.path.islink(path):
-        _swap(draft, path)
+    if _is_directory(path):
+        _swap(draft, path, aside)
     else:
         os.rename(draft, path)
 
 
-def _swap(draft: str, path: str) -> None:
+def _swap(draft: str, path: str, aside: str) -> None:
     """Exchange a link with a directory; where a file system cannot (overlayfs), one is moved after the other."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(AT_FDCWD, os.fsencode(draft), AT_FDCWD, os.fsencode(path), RENAME_EXCHANGE) == 0:
-        shutil.rmtree(draft)
+        _put_away(draft, aside)
         return
     number = ctypes.get_errno()
     if number not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS):
         raise OSError(number, os.strerror(number), path)
-    shutil.rmtree(path)
+    _put_away(path, aside)
     os.rename(draft, path)
+
+
+def _put_away(directory: str, aside: str) -> None:
+    """Move a directory over an empty one; remove it where none is given, or on another file system."""
+    if aside:
+        try:
+            os.rename(directory, aside)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        else:
+            return
+    shutil.rmtree(directory)

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -86,6 +87,28 @@ def test_a_directory_of_a_release_without_a_link_is_replaced(
     exchange(TREE, dest)
     assert collection.installed(dest) == TREE
     assert os.listdir(os.path.dirname(dest)) == ["virtual_router"]
+    assert [path.name for path in Path(home(dest)).glob("*/old")] == ["old"], "for whoever has begun with it"
+    exchange(TREE, dest)
+    exchange(TREE, dest)
+    assert not list(Path(home(dest)).glob("*/old"))
+
+
+def test_a_directory_on_another_file_system_than_the_releases_is_removed(
+    dest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def within(source: str, target: str) -> None:
+        if home(dest) in target:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source)
+        rename(source, target)
+
+    monkeypatch.setattr(collection.os, "rename", within)
+    os.makedirs(f"{dest}/old")
+    exchange(TREE, dest)
+    assert collection.installed(dest) == TREE
+    assert os.listdir(os.path.dirname(dest)) == ["virtual_router"]
+    assert not list(Path(home(dest)).glob("*/old"))
 
 
 def test_a_link_to_a_checkout_is_replaced_and_the_checkout_stays(dest: str, tmp_path: Path) -> None:
