@@ -31,7 +31,7 @@ CONTROL = "169.254.7.7"
 USER = "keeper"
 REPOSITORY = "/srv/repository"
 COLLECTION = "/usr/share/ansible/collections/ansible_collections/cloudstack/virtual_router"
-OTHERS = ("ansible-core==2.19.3", "netaddr==1.2.1")
+OTHERS = ("ansible-core==2.19.3", "vici==6.0.1")
 """What the next release wants."""
 CMDLINE = (FIXTURES / "isolated/cmdline.txt").read_text(encoding="utf-8")
 DAEMONS = ("nginx", "dnsmasq", "haproxy", "keepalived", "conntrackd", "cloudstack-passwords", "ssh", "dbus")
@@ -235,7 +235,7 @@ def test_the_commands_of_operating_work_as_printed_on_the_router(at_work: Isolat
 def _next_release(node: Router) -> None:
     """Commit another ansible-core, a changed unit, and a list that wants a daemon off which every router runs."""
     edit = (
-        ("roles/system/defaults/main.yml", f"s/ansible-core~=.*/{OTHERS[0]}/; s/netaddr~=.*/{OTHERS[1]}/"),
+        ("roles/system/defaults/main.yml", f"s/ansible-core~=.*/{OTHERS[0]}/; s/vici~=.*/{OTHERS[1]}/"),
         ("roles/metadata/files/systemd/nginx.service", "$ a # of the next release"),
         ("roles/redundancy/defaults/main.yml", "$ a\\  - nginx.service"),
         ("roles/system/defaults/main.yml", "s/  - apt-daily.timer/&\\n  - man-db.timer/"),
