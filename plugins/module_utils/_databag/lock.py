@@ -34,6 +34,8 @@ _POLL = 0.05
 _ROOM = 4096
 # Whoever holds the guard writes a few files; a minute is a very full disk queue.
 _GUARD_WAIT = 60.0
+# How long a lock may be half written, in seconds.
+_OVERWRITE = 2.0
 # proc(5): a process that is a zombie or dead holds nothing any more.
 _GONE = frozenset("ZXx")
 
@@ -133,7 +135,7 @@ class Locks:
 
         His process is ended before the guard is taken, which he may have stopped with.
         """
-        found = self._read()
+        found = self._read_unguarded()
         if found is None:
             return None
         self._end_process(found)
@@ -213,8 +215,17 @@ class Locks:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError, AttributeError):
-            # We write it atomically, so a damaged file is not ours; ignore it.
+            # Nobody's, or cut short by a power cut or by a kill while it was written over the old one on a full disk.
             return None
+
+    def _read_unguarded(self) -> Lock | None:
+        """Read the lock without the guard, whose holder may be writing it over the old one at this moment."""
+        deadline = time.monotonic() + _OVERWRITE
+        while (found := self._read()) is None and self._disk.exists(self._paths.lock):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL)
+        return found
 
     def _write(self, lock: Lock) -> Lock:
         """Write the lock, on a full disk over the old one: what is struck off it must be gone on the way back."""
@@ -275,12 +286,16 @@ class Locks:
 
 
 def _parse(data: bytes) -> Lock:
-    """Return the lock in a file. What only another release notes in its agenda is ignored: it is a lock as well."""
-    stored: dict[str, Any] = json.loads(data)
-    known = {one.name for one in fields(Agenda)}
-    noted = {name: value for name, value in stored["agenda"].items() if name in known}
+    """Return the lock in a file. What only another release notes in it is ignored: it is a lock as well."""
+    stored = _known(Lock, json.loads(data))
+    noted = _known(Agenda, stored["agenda"])
     agenda: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()}
     return Lock(**{**stored, "phases": Phases(stored["phases"]), "agenda": Agenda(**agenda)})
+
+
+def _known(kind: type[Lock] | type[Agenda], noted: dict[str, Any]) -> dict[str, Any]:
+    known = {one.name for one in fields(kind)}
+    return {name: value for name, value in noted.items() if name in known}
 
 
 def _now() -> float:

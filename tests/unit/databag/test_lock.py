@@ -119,6 +119,9 @@ def test_a_lock_of_another_release_guards_as_well(paths: Paths, noted: dict[str,
     del agenda["waiting"]
     change_lock(paths, agenda={**agenda, **noted})
     assert not free_again(paths)
+    lock = json.loads(paths.lock.read_text())
+    paths.lock.write_text(json.dumps({**lock, **noted}))
+    assert not free_again(paths)
 
 
 def test_begin_refuses_an_owner_that_does_not_exist(paths: Paths) -> None:
@@ -264,6 +267,27 @@ def test_revoke_ends_an_owner_that_was_stopped_with_the_lock(paths: Paths) -> No
     assert free_again(paths)
 
 
+def test_revoke_waits_for_a_lock_that_is_half_written(paths: Paths) -> None:
+    """On a full disk it is written over the old one, and `revoke` does not ask for the guard."""
+    Store(paths).begin("first")
+    whole = paths.lock.read_text()
+    paths.lock.write_text(whole[:40])
+    timer = threading.Timer(0.3, paths.lock.write_text, [whole])
+    timer.start()
+    ended = Store(paths).revoke()
+    assert ended is not None
+    assert ended.owner == "first"
+    timer.join()
+    assert free_again(paths)
+
+
+def test_revoke_of_a_lock_that_is_none_ends_nobody(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_module, "_OVERWRITE", 0.1)
+    paths.lock.write_text("junk")
+    assert Store(paths).revoke() is None
+    assert free_again(paths)
+
+
 def test_revoke_without_an_owner(paths: Paths) -> None:
     assert Store(paths).revoke() is None
     assert free_again(paths)
@@ -358,39 +382,3 @@ def add_rule(paths: Paths, number: int) -> None:
     store.stage(merge(store.load(), rules("firewallrules", {"id": number})))
     store.commit()
     store.end()
-
-
-def test_note_adds_up_over_the_tasks_of_a_transaction(paths: Paths) -> None:
-    first = Store(paths)
-    lock = first.begin("playbook")
-    first.note({"ingest": 0.5, "model": 0.25}, 3)
-    second = Store(paths)
-    second.resume(lock.id)
-    second.note({"model": 0.25, "commit": 1.0}, 2)
-    noted = second.lock()
-    assert noted.phases == {"ingest": 0.5, "model": 0.5, "commit": 1.0}
-    assert noted.commands == 5
-
-
-def test_note_is_gone_with_the_transaction(paths: Paths) -> None:
-    store = Store(paths)
-    store.begin("first")
-    store.note({"ingest": 0.5}, 3)
-    store.end()
-    assert store.begin("second").phases == {}
-
-
-def test_the_agenda_goes_from_task_to_task_until_its_last_service(paths: Paths) -> None:
-    first = Store(paths)
-    lock = first.begin("playbook", Agenda(drops=("ips.json",), keep=False, started=1.5))
-    first.agree(replace(first.lock().agenda, services=("firewall", "dhcp_dns"), left=("firewall", "dhcp_dns")))
-    second = Store(paths)
-    second.resume(lock.id)
-    assert not second.applied("firewall")
-    third = Store(paths)
-    third.resume(lock.id)
-    assert third.applied("dhcp_dns")
-    assert not third.applied("dhcp_dns")
-    assert third.lock().agenda == Agenda(
-        drops=("ips.json",), keep=False, started=1.5, services=("firewall", "dhcp_dns"), left=()
-    )
