@@ -17,9 +17,11 @@ import pytest
 
 from tests.emulated.machine import DISK, Machine
 from tests.emulated.ssh import Ssh
+from tests.emulated.test_patch import archive, bring, digest, version
 from tests.lab.access import public_key
 from tests.lab.lab import Lab
 from tests.lab.probes import ask, tcp
+from tests.lab.process import wait_for
 from tests.scenarios import networks, states
 from tests.scenarios.networks import ELSEWHERE, FIXTURES, INTERNET, Isolated
 
@@ -121,7 +123,10 @@ def _enters(booted: Booted) -> bool:
 
 
 def test_the_version_line_names_the_archive_that_the_host_has_sent(booted: Booted) -> None:
-    assert booted.ssh.run("/opt/cloud/bin/get_template_version.sh").stdout.startswith("Cloudstack Release 4.")
+    content = archive("sent")
+    bring(booted.ssh, content)
+    wait_for(lambda: version(booted.ssh).endswith(f"&{digest(content)}"), 60, "the digest of the archive")
+    assert version(booted.ssh).startswith("Cloudstack Release 4.")
 
 
 def test_off_and_on_again_keeps_the_router(booted: Booted) -> None:
