@@ -8,7 +8,6 @@ Each start begins with empty databags. The other router of the pair is at work a
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -68,8 +67,7 @@ def start(router: Router, *ports: int) -> None:
         if nic in router.nics:
             del router.nics[nic]
     router.start()
-    while not router.exists("/run/cloudstack/closed"):
-        time.sleep(0.05)
+    wait_for(lambda: router.exists("/run/cloudstack/closed"), 60, "the boot of a router that was off")
     router.bring_arguments(pair_vpc.cmdline(router.name))
     assert tiers(router) == set(), "nothing is left of the life before"
     configure(router, *ports)
