@@ -43,7 +43,7 @@ trixie: ## build an image of Debian 13 and run one scenario of each kind with it
 	@$(MAKE) --no-print-directory image DEBIAN=trixie
 	@DEBIAN=trixie $(PYTHON) -m pytest $(TRIXIE:%=tests/scenarios/test_%.py) -n 2 --dist loadfile -v --durations=5
 
-test: ## run everything above, with a time per stage
+test: ## run lint, sanity, units and scenarios, with a time per stage
 	@python3 tests/checks/stages.py venv lint sanity units image scenarios
 
 demo: image ## show an isolated network's router at work
