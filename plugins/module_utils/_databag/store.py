@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Keep databags, drops and results on disk.
 
-All I/O of this package is in five modules: this one puts together disk.py (single steps), journal.py (the
-commit), lock.py (one transaction at a time) and archive.py (drops and results). Everything else is pure.
+All I/O of this package is in six modules: this one puts together disk.py (single steps), journal.py (the
+commit), lock.py (one transaction at a time), archive.py (drops and results) and this_boot.py (which boot it is).
+Everything else is pure.
 """
 
 from __future__ import annotations

@@ -289,6 +289,7 @@ def merge_static_routes(workspace: Workspace, body: dict[str, Any], _file: str) 
 
 
 def adopt_addresses(bag: Bag) -> Bag:
+    """Complete the addresses and put them in order, without those that the original keeps after they went."""
     taken: dict[str, list[dict[str, Any]]] = {}
     for device, filed in bag.items():
         if device != NOWHERE:

@@ -38,6 +38,7 @@ def merge_vm_password(workspace: Workspace, body: dict[str, Any], _file: str) ->
 
 
 def adopt_passwords(bag: Bag) -> Bag:
+    """Check the passwords; a message shows none."""
     for address, text in bag.items():
         under(address, k.ip, address)
         try:
@@ -49,6 +50,7 @@ def adopt_passwords(bag: Bag) -> Bag:
 
 
 def adopt_metadata(bag: Bag) -> Bag:
+    """Check the items of each VM; one that has none goes."""
     for address, items in bag.items():
         under(address, k.ip, address)
         under(address, list_of(metadata.metadata_item), items)

@@ -151,6 +151,7 @@ def _rank(record: Record, turn: Mapping[str, int]) -> tuple[str, int, int, str, 
 
 
 def adopt_nat(bag: Bag) -> Bag:
+    """Keep each rule once, the newer of two that are the same; the original has lists that are empty."""
     taken = {}
     for address, stored in bag.items():
         table = RuleTable([])

@@ -22,6 +22,7 @@ Keep = Callable[[dict[str, Any]], bool]
 
 
 def under(key: str, kind: Kind, value: Any) -> Any:
+    """Check what is stored under a key, which a mismatch names."""
     try:
         return kind(value)
     except MismatchError as error:
@@ -29,7 +30,7 @@ def under(key: str, kind: Kind, value: Any) -> Any:
 
 
 def keyed(kind: Kind, keep: Keep, key_of: Callable[[dict[str, Any]], str]) -> Callable[[Bag], Bag]:
-    """Make what takes over a table of records: checked, without leftovers, under the key that ours have."""
+    """Make what adopts a table of records: checked, without leftovers, under the key that ours have."""
 
     def take(bag: Bag) -> Bag:
         checked = [under(key, kind, value) for key, value in bag.items()]
@@ -39,6 +40,8 @@ def keyed(kind: Kind, keep: Keep, key_of: Callable[[dict[str, Any]], str]) -> Ca
 
 
 def whole(kind: Kind) -> Callable[[Bag], Bag]:
+    """Make what adopts a databag that is one record."""
+
     def take(bag: Bag) -> Bag:
         checked: Bag = kind(bag)
         return checked
