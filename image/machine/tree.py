@@ -77,8 +77,10 @@ def fetch(before: str, wanted: list[str]) -> Path:
         path.mkdir(parents=True)
     (sources / "debian.sources").write_text(debian.debian_sources(), encoding="utf-8")
     container = run("podman", "create", before, "true").stdout.strip()
-    run("podman", "cp", f"{container}:/var/lib/dpkg/status", home / "status")
-    run("podman", "rm", container)
+    try:
+        run("podman", "cp", f"{container}:/var/lib/dpkg/status", home / "status")
+    finally:
+        run("podman", "rm", container)
     places = {
         "Dir::State::status": home / "status",
         "Dir::State::lists": lists,
