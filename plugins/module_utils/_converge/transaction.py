@@ -24,7 +24,8 @@ def begun(call: Call) -> str:
         lock = store.resume(given)
         store.make_room()
         store.agree(replace(lock.agenda, left=()))
-        store.set_aside()
+        if refused := store.set_aside():
+            write_log(f"what came in by the failed converge is not cut: what was staged is not remembered: {refused}")
         return str(given)
     aggregate = os.path.basename(params["aggregate"]) if params["aggregate"] else None
     agenda = Agenda(aggregate=aggregate, keep=params["keep"], started=time.time(), begun=time.monotonic())

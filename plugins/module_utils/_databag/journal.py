@@ -95,19 +95,24 @@ class Journal:
         for entry in self._disk.entries(self._paths.staged):
             self._disk.remove(self._paths.staged / entry.name)
 
-    def set_aside(self) -> None:
+    def set_aside(self) -> OSError | None:
         """Give up what is staged, but remember it: what came in by it is to be cut.
 
-        A full disk that refuses this must not keep the router from being put back.
+        A full disk that refuses this must not keep the router from being put back: why it did is returned.
         """
+        refused = None
         staged = self._content(self._paths.staged)
         known = [self._content(directory) for directory in self.undone()]
         free = [directory for directory in self._places() if not self._disk.exists(directory)]
         if staged and staged not in known and free and not self._disk.exists(self._paths.journal):
-            with suppress(OSError):
+            try:
                 self._disk.rename(self._paths.staged, free[0])
-                return
+            except OSError as error:
+                refused = error
+            else:
+                return None
         self.discard()
+        return refused
 
     def undone(self) -> list[Path]:
         """Return the directories of the databags that were given up since the last commit."""

@@ -189,10 +189,10 @@ class Store:
         with self._ours():
             self._journal.discard()
 
-    def set_aside(self) -> None:
-        """Give up what is staged, but remember it until what came in by it has been cut."""
+    def set_aside(self) -> OSError | None:
+        """Give up what is staged, but remember it until what came in by it has been cut; return why it is not."""
         with self._ours():
-            self._journal.set_aside()
+            return self._journal.set_aside()
 
     def undone(self, committed: Mapping[str, Bag]) -> Iterator[dict[str, Bag]]:
         """Yield the databags of each transaction that was given up after a part of it may have been applied."""

@@ -2,13 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
+import errno
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import host
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.transaction import abort, commit
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.transaction import (
+    abort,
+    begun,
+    commit,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.merge import merge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Agenda, Store
@@ -49,6 +56,18 @@ def test_commit_puts_into_force_archives_and_records_what_the_transaction_was_ab
     assert "commit" in record["phases"]
     assert store.already_processed(DROP)
     assert "1" in Store(store.paths).load()["firewallrules"]
+
+
+def test_the_log_says_why_what_was_given_up_is_not_remembered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = begin(store)
+
+    def refused(_source: Path, _target: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(store._disk, "rename", refused)
+    assert begun(Call({"transaction": given}, lambda *_given: "", store=store)) == given
+    log = (store.paths.root / "router.log").read_text()
+    assert "what was staged is not remembered: [Errno 30] Read-only file system" in log
 
 
 def test_a_record_says_how_long_it_took_whatever_the_clock_says(store: Store) -> None:
