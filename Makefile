@@ -6,9 +6,12 @@ JUNIT := build/results
 export DEBIAN
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 
+# The lanes of `scenarios`, which makes the image for them; one that fails keeps no other from running.
+LANES := molecule parallel timed
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios provisioning trixie test demo bench failover chaos mutants template template-test emulated reference docs importer clean
+.PHONY: help venv image lint sanity units scenarios $(LANES) provisioning trixie test check demo bench failover chaos mutants template template-test emulated reference docs importer clean
 
 help: ## list what can be made
 	@sed -n 's|^\([a-z-]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
@@ -29,9 +32,14 @@ units: venv ## run ansible-test units in a copy of the tree
 	@$(PYTHON) -m tests.checks.ansible_test units
 
 scenarios: image ## run molecule scenarios and traffic tests against real routers
+	@python3 tests/checks/stages.py $(LANES)
+
+molecule:
 	@$(PYTHON) -m tests.checks.molecule_scenarios
-	@$(PYTHON) -m pytest tests/lab tests/scenarios -m "not timed" -n 2 --dist loadfile -v --durations=5 --junitxml=$(JUNIT)/scenarios/scenarios.xml
-	@$(PYTHON) -m pytest tests/scenarios -m timed -v --durations=5 --junitxml=$(JUNIT)/scenarios/timed.xml
+parallel:
+	@$(PYTHON) -m pytest tests/lab tests/scenarios -m "not timed" -n 2 --dist loadfile -v --durations=5 --junitxml=$(JUNIT)/parallel/parallel.xml
+timed:
+	@$(PYTHON) -m pytest tests/scenarios -m timed -v --durations=5 --junitxml=$(JUNIT)/timed/timed.xml
 
 provisioning: venv ## type the commands of README on bare machines; not a part of `make test`, for its time
 	@$(PYTHON) -m pytest tests/scenarios/provisioning.py -v -x --durations=9
@@ -44,7 +52,10 @@ trixie: ## build an image of Debian 13 and run one scenario of each kind with it
 	@DEBIAN=trixie $(PYTHON) -m pytest $(TRIXIE:%=tests/scenarios/test_%.py) -n 2 --dist loadfile -v --durations=5
 
 test: ## run lint, sanity, units and scenarios, with a time per stage
-	@python3 tests/checks/stages.py venv lint sanity units image scenarios
+	@python3 tests/checks/stages.py venv lint sanity+image units $(LANES)
+
+check: ## run lint, sanity and units, without any router
+	@python3 tests/checks/stages.py venv lint+units sanity
 
 demo: image ## show an isolated network's router at work
 	@$(PYTHON) -m tests.demo

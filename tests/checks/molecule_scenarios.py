@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.checks.stages import read_junit
 from tests.checks.tree import BUILD, ROOT, files, link_collection
 
-RESULTS = BUILD / "results" / "scenarios"
+RESULTS = BUILD / "results" / "molecule"
 AT_ONCE = 2
 """Their labs share nothing, and much of a scenario is waiting."""
 
@@ -31,7 +31,7 @@ def scenarios() -> list[str]:
 
 def run_scenario(name: str) -> str | None:
     """Run one scenario from create to destroy; return what is wrong, or None."""
-    junit = RESULTS / f"molecule-{name}.xml"
+    junit = RESULTS / f"{name}.xml"
     junit.unlink(missing_ok=True)
     environment = {
         **os.environ,

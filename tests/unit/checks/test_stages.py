@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.checks.stages import Count, Outcome, judge, read_junit, report
+from tests.checks import stages
+from tests.checks.stages import Count, Outcome, can_run, cases, judge, read_junit, report
 
 JUNIT = """<testsuites><testsuite tests="9">
   <testcase name="good"/>
   <testcase name="also good"><system-out>text</system-out></testcase>
-  <testcase name="bad"><failure message="no"/></testcase>
-  <testcase name="broken"><error message="no"/></testcase>
+  <testcase classname="a" name="bad"><failure message="no"/></testcase>
+  <testcase classname="b" name="broken"><error message="no"/></testcase>
   <testcase name="not here"><skipped message="no"/></testcase>
 </testsuite></testsuites>"""
 
@@ -22,6 +23,7 @@ def test_read_junit_counts_cases_and_not_the_total_claimed(tmp_path: Path) -> No
     path = tmp_path / "junit.xml"
     path.write_text(JUNIT, encoding="utf-8")
     assert read_junit(path) == Count(passed=2, failed=2, skipped=1)
+    assert [name for name, count in cases(path) if count.failed] == ["a::bad", "b::broken"]
 
 
 @pytest.mark.parametrize(
@@ -46,10 +48,44 @@ def test_judge(stage: str, status: int, count: Count, failed: int, words: str | 
 
 
 def test_report_ends_with_the_sum() -> None:
-    """The last line is the sum of all stages, and stages that did not run are named."""
-    outcomes = [Outcome("lint", Count(passed=2), 1.0), Outcome("units", Count(5, 1, 1), 2.0, "units broke")]
-    lines = report(outcomes, ["image"]).splitlines()
+    """The last line is the sum of all stages, and stages that did not run are named, and so are failed tests."""
+    failed = Outcome("units", Count(5, 1, 1), 2.0, "units broke", ("a::bad",))
+    lines = report([Outcome("lint", Count(passed=2), 1.0), failed], ["image"], 2.5).splitlines()
     assert lines[-1] == "7 passed, 1 failed"
     assert "FAILED: units broke" in lines
+    assert "FAILED: units: a::bad" in lines
     assert any(line.split() == ["image", "not", "run"] for line in lines)
-    assert any(line.split() == ["total", "3.0s"] for line in lines)
+    assert any(line.split() == ["total", "2.5s"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("failed", "kept_from"),
+    [("venv", {"units", "parallel", "timed"}), ("image", {"parallel", "timed"}), ("units", set()), ("parallel", set())],
+)
+def test_a_failure_keeps_only_what_is_made_of_it_from_running(failed: str, kept_from: set[str]) -> None:
+    outcomes = [Outcome(failed, Count(failed=1), 1.0, "it broke")]
+    assert {stage for stage in ("units", "parallel", "timed") if not can_run(stage, outcomes)} == kept_from
+
+
+def test_lanes_that_fail_are_all_run_and_all_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With real makes; what is joined by a plus runs at the same time, each waiting for the other to have begun."""
+    meet = 'timeout 30 sh -c "touch {}; until [ -e {} ]; do sleep 0.1; done"'
+    case = 'echo \'<t><testcase classname="{0}" name="test">{1}</testcase></t>\' > build/results/{0}/one.xml'
+    failed = "<failure/>"
+    rules = {
+        "lint": [meet.format("here", "there"), case.format("lint", "")],
+        "units": [meet.format("there", "here"), "echo said by units", case.format("units", "")],
+        "parallel": [case.format("parallel", failed), "false"],
+        "timed": [case.format("timed", failed), "false"],
+    }
+    text = "".join(f"{name}:\n" + "".join(f"\t@{line}\n" for line in lines) for name, lines in rules.items())
+    (tmp_path / "Makefile").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    monkeypatch.setattr(stages, "RESULTS", tmp_path / "build" / "results")
+    assert stages.main(["lint+units", "parallel", "timed"]) == 1
+    printed = capfd.readouterr().out.splitlines()
+    assert printed.index("said by units") > printed.index("==== units, which ran beside lint ====")
+    assert {"FAILED: parallel: parallel::test", "FAILED: timed: timed::test"} <= set(printed)
+    assert printed[-1] == "2 passed, 2 failed"
