@@ -71,7 +71,7 @@ def store() -> Any:
 def router(bags: dict[str, Any] | None = None) -> Any:
     """Return the router that databags describe, the committed ones if none are given; vr.CommandError if none does."""
     vr.use_collection()
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.network import nics
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.nics import nics
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
         DatabagError,
         DropError,

@@ -111,53 +111,9 @@ def _lines(rows: list[Row]) -> Iterable[str]:
 
 
 def _why(chosen: argparse.Namespace) -> int:
-    packet = _packet(chosen)
-    router = vr_expected.router()
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import (
-        DROPPED,
-        UNKNOWN,
-        explain,
-    )
+    import vr_why
 
-    if chosen.nic and router.device(chosen.nic) is None:
-        known = ", ".join(device.name for device in router.devices)
-        raise vr.CommandError(f"vr why: --in {vr.one_line(ascii(chosen.nic))}: expected one of {known}")
-    found = explain(router, packet)
-    if chosen.json:
-        stages = [{"what": stage.what, "by": stage.by} for stage in found.stages]
-        names = ("ends", "nic_in", "nic_out", "source", "destination", "port")
-        print(json.dumps({**{name: getattr(found, name) for name in names}, "stages": stages}, indent=1))
-    else:
-        for stage in found.stages:
-            print(f"  {stage.what}" + (f"  [{stage.by}]" if stage.by else ""))
-        port = f" {packet.protocol}/{found.port}" if packet.protocol in ("tcp", "udp") else f" {packet.protocol}"
-        by = f" by {found.nic_out}" if found.nic_out else ""
-        print(f"{found.ends}{by}: {found.source} -> {found.destination}{port}")
-    return {DROPPED: 1, UNKNOWN: 2}.get(found.ends, 0)
-
-
-def _packet(chosen: argparse.Namespace) -> Any:
-    """Return the packet that is asked about."""
-    import ipaddress
-
-    vr.use_collection()
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import Packet
-
-    ends = []
-    for word in (chosen.source, chosen.destination):
-        try:
-            ends.append(ipaddress.IPv4Address(word))
-        except ValueError:
-            raise vr.CommandError(f"vr why: {vr.one_line(ascii(word))[:100]}: expected an IPv4 address") from None
-    protocol, _slash, port = chosen.protocol.lower().partition("/")
-    known = protocol in ("tcp", "udp", "icmp") or (protocol.isdecimal() and int(protocol) < 256)
-    needs_port = protocol in ("tcp", "udp")
-    if not known or (port and not (port.isdecimal() and int(port) < 65536)) or (needs_port and not port):
-        expected = "expected tcp/PORT, udp/PORT, icmp[/TYPE] or a number below 256"
-        raise vr.CommandError(f"vr why: {vr.one_line(ascii(chosen.protocol))[:100]}: {expected}")
-    protocol = {"1": "icmp", "6": "tcp", "17": "udp"}.get(protocol, protocol)
-    number = int(port) if port else 8 if protocol == "icmp" else 0
-    return Packet(ends[0], ends[1], protocol, number, nic=chosen.nic)
+    return vr_why.why(chosen)
 
 
 def _plan(chosen: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network, redundancy, units
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.generation import Transactions
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.nics import nics
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.phases import Phases
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router, VrrpState
@@ -50,7 +51,7 @@ class Host:
     @cached_property
     def nics(self) -> list[Nic]:
         """Return the NICs that are plugged in, read once until `forget`."""
-        return network.nics()
+        return nics()
 
     @cached_property
     def active(self) -> frozenset[str]:

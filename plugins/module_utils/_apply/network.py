@@ -5,18 +5,16 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.nics import NAME
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.ipv6 import LINK_LOCAL
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import TABLE_BASE, Nic
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import TABLE_BASE
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import neighbours
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.interfaces import (
     DEFAULT6,
@@ -29,7 +27,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.in
     Route,
 )
 
-_NIC = re.compile(r"eth\d+")
 _OWN_TABLES = range(TABLE_BASE, 2 * TABLE_BASE)
 _OWN_PROTOCOLS = ("3", "4")
 """Those of a route that is added by hand, and of ours: `boot` and `static` of rtnetlink(7)."""
@@ -37,7 +34,6 @@ _BROADCAST = b"\xff" * 6
 _SCOPE_LINK = "253"
 _METRIC6 = 1024
 
-SYSFS = "/sys/class/net"
 _ROUTES = tuple(f"route show table all proto {protocol}" for protocol in _OWN_PROTOCOLS)
 _LISTS = ("link show", "address show", *_ROUTES, "rule show")
 READ = (("ip", "-json", "-N", "-batch", "-"), "".join(f"{line}\n" for line in _LISTS))
@@ -45,21 +41,11 @@ READ = (("ip", "-json", "-N", "-batch", "-"), "".join(f"{line}\n" for line in _L
 numbers, whatever /etc/iproute2 says. The kernel leaves out what daemons have learned: it may be all of the internet."""
 
 
-def nics(root: str = SYSFS) -> list[Nic]:
-    """Return the NICs (ethN) that are plugged in, from sysfs: a look at files, where ip(8) would be a process."""
-    found = []
-    for name in sorted(filter(_NIC.fullmatch, os.listdir(root))):
-        # One that is being unplugged is gone.
-        with suppress(FileNotFoundError), open(f"{root}/{name}/address", encoding="ascii") as file:
-            found.append(Nic(name, file.read().strip()))
-    return found
-
-
 def observe(run: Runner) -> Network:
     """Return the state of the kernel, as far as it is ours: other tables, and routes of daemons, are left out."""
     links, addressed, by_hand, ours, rules = _documents(run(*READ))
     routes = (*(_route(data, True) for data in by_hand), *(_route(data, False) for data in ours))
-    links = [link for link in links if _NIC.fullmatch(link.get("ifname", ""))]
+    links = [link for link in links if NAME.fullmatch(link.get("ifname", ""))]
     addresses = {link["ifname"]: _addresses(link) for link in addressed}
     addresses6 = {link["ifname"]: _addresses6(link) for link in addressed}
     return Network(
@@ -98,7 +84,7 @@ def _route(data: Mapping[str, Any], by_hand: bool) -> Route | None:
     device = data.get("dev", "")
     if table != MAIN and table not in _OWN_TABLES:
         return None
-    if device and not _NIC.fullmatch(device):
+    if device and not NAME.fullmatch(device):
         return None
     # Only IPv6 has preferences (RFC 4191), and its routes have this metric where none is given.
     six = "pref" in data

@@ -9,7 +9,7 @@ itself answers is looked up in the sets of that ruleset.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
@@ -21,6 +21,17 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     RuleList,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bgp, interfaces
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.answer import (
+    FORWARDED,
+    OWN,
+    ROUTER,
+    UNKNOWN,
+    Answer,
+    Packet,
+    Packet6,
+    begun,
+    role,
+)
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import nat, sources
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
     Flow,
@@ -28,62 +39,21 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     decisive,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why6 import explain6
 
-DROPPED, ROUTER, FORWARDED, UNKNOWN = "dropped", "the router itself", "forwarded", "not explained"
-OWN = "the router"
 EVERYBODY = IPv4Address("255.255.255.255")
 _PORTS = ("tcp", "udp")
 _WEB = (80, 443, 8080)
 IKE = (500, 4500)
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """The first packet of a connection; for ICMP `port` is the type. `nic` is by which NIC it comes, if not obvious."""
-
-    source: IPv4Address
-    destination: IPv4Address
-    protocol: str
-    port: int = 0
-    code: int = 0
-    nic: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One thing that happens on the way; `by` names what decides: a record of a databag, or a part of the ruleset."""
-
-    what: str
-    by: str = ""
-
-
-@dataclass(slots=True)
-class Answer:
-    """What becomes of a packet: the way in and out, addresses as they leave the router, and the stages between."""
-
-    ends: str = DROPPED
-    nic_in: str = ""
-    nic_out: str = ""
-    source: str = ""
-    destination: str = ""
-    port: int = 0
-    stages: list[Stage] = field(default_factory=list)
-
-    def say(self, what: str, by: str = "") -> None:
-        """Add a stage."""
-        self.stages.append(Stage(what, by))
-
-    def drop(self, why: str, by: str = "") -> Answer:
-        """End the way here."""
-        self.say(why, by)
-        self.ends, self.nic_out = DROPPED, ""
-        return self
-
-
-def explain(router: Router, packet: Packet) -> Answer:
+def explain(router: Router, packet: Packet | Packet6) -> Answer:
     """Return what the router does with a packet. Pure; nothing live but the state of VRRP is known."""
+    if isinstance(packet, Packet6):
+        return explain6(router, packet)
     if why := _beyond(router, packet):
-        found = Answer(UNKNOWN, source=str(packet.source), destination=str(packet.destination), port=packet.port)
+        found = begun(packet)
+        found.ends = UNKNOWN
         found.say(why)
         return found
     return _Way(router, packet).answer()
@@ -91,8 +61,6 @@ def explain(router: Router, packet: Packet) -> Answer:
 
 def _beyond(router: Router, packet: Packet) -> str:
     """Say why nothing is said of a packet: what decides is not known here, and a guess is worse than none."""
-    if router.settings.routed:
-        return "routed mode is not explained here: see nft list table inet cloudstack"
     for tunnel in router.vpn.tunnels:
         for one, other in ((packet.source, packet.destination), (packet.destination, packet.source)):
             if _is_in(one, tunnel.local_networks) and _is_in(other, tunnel.remote_networks):
@@ -125,7 +93,7 @@ class _Way:
 
     def __init__(self, router: Router, packet: Packet) -> None:
         self.router, self.packet, self.judge = router, packet, Judge(router)
-        self.found = Answer(source=str(packet.source), destination=str(packet.destination), port=packet.port)
+        self.found = begun(packet)
         self.flow = Flow(
             packet.protocol,
             packet.source,
@@ -147,7 +115,7 @@ class _Way:
         if device is None:
             return found.drop(f"{packet.source} is behind no NIC of this router")
         found.nic_in = device.name
-        found.say(f"comes in by {device.name} ({_role(device)})")
+        found.say(f"comes in by {device.name} ({role(device)})")
         if not sources.believes(self.router, packet.source, device.name):
             return found.drop(f"no packet from {packet.source} can come in by {device.name}", "chain sources")
         if device.role is Role.PUBLIC and not self._admitted_by_address():
@@ -188,8 +156,10 @@ class _Way:
         return self.found
 
     def _admitted_by_address(self) -> bool:
-        """Ask the firewall of the public address."""
+        """Ask the firewall of the public address; what goes on to a network that is known outside has none."""
         destination, router = self.packet.destination, self.router
+        if router.settings.routed and (destination not in self._own() or self.packet.protocol == "icmp"):
+            return True
         if destination not in self.judge.public:
             self.found.drop(f"{destination} is no public address of this router", "chain from_public")
             return False
@@ -200,14 +170,7 @@ class _Way:
 
     def _asked(self, rules: RuleList, name: str, *, translated: bool) -> bool:
         """Ask a list of rules, and note which one decided."""
-        rule = decisive(rules, self.flow, translated)
-        allowed = rules.default_allow if rule is None else rule.allow
-        by = f"no rule matches, the default of the {name}" if rule is None else rule.label
-        if allowed:
-            self.found.say(f"allowed by the {name}", by)
-        else:
-            self.found.drop(f"denied by the {name}", by)
-        return allowed
+        return self.found.asked(decisive(rules, self.flow, translated), rules, name)
 
     def _translate(self) -> None:
         target = self.judge.translation(self.flow) if self.packet.destination in self.judge.public else None
@@ -255,10 +218,10 @@ class _Way:
         out = self._routed(target, device)
         if out is None:
             return found.drop(f"no route to {target}")
-        found.say(f"goes out by {out.name} ({_role(out)})")
+        found.say(f"goes out by {out.name} ({role(out)})")
         if not router.is_up(out) or not router.is_up(device):
             return found.drop("a link on this way is down: the other router of the pair is the primary")
-        if device.role is Role.PUBLIC and target == self.packet.destination:
+        if device.role is Role.PUBLIC and target == self.packet.destination and not router.settings.routed:
             return found.drop("nothing from outside is forwarded untranslated", "chain forward")
         if not self._passes(device, out):
             return found
@@ -276,7 +239,11 @@ class _Way:
         if not known and not (device.role in inner and out.role is Role.PUBLIC):
             self.found.drop(f"nothing is forwarded from {device.name} to {out.name}", "chain forward")
             return False
+        if self.router.settings.routed and device == out:
+            return True
         if self.router.settings.kind is not Kind.VPC:
+            if self.router.settings.routed and device.role is Role.PUBLIC:
+                return self._asked(self.router.inbound, "rules for what comes in", translated=False)
             return out.role is not Role.PUBLIC or self._asked(self.router.egress, "egress rules", translated=False)
         acls = {d.name: self.router.acls.get(d.name, NO_ACL) for d in (device, out) if d.role in inner}
         if device.name in acls and not self._asked(
@@ -343,10 +310,6 @@ class _Way:
         if device.role is Role.CONTROL and (packet.protocol, port) == ("tcp", 3922):
             return "ssh"
         return ""
-
-
-def _role(device: Device) -> str:
-    return device.role.value.replace("_", " ")
 
 
 def _pairs(elements: tuple[str, ...]) -> Iterator[tuple[str, str]]:

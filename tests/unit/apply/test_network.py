@@ -15,9 +15,9 @@ import pytest
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.network import (
     announce,
-    nics,
     observe,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.nics import nics
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Nic, Router, StaticRoute
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.interfaces import Link, PolicyRule, Route

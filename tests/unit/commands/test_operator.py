@@ -87,8 +87,9 @@ def test_why_names_way_translation_and_record(filled: Router) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("x", "192.0.2.10", "tcp/22"), "expected an IPv4 address"),
-        (("192.0.2.1", "2001:db8::1", "tcp/22"), "expected an IPv4 address"),
+        (("x", "192.0.2.10", "tcp/22"), "expected an IP address"),
+        (("2001:db8::g", "2001:db8::1", "tcp/22"), "expected an IP address"),
+        (("192.0.2.1", "2001:db8::1", "tcp/22"), "expected two addresses of one family"),
         (("192.0.2.1", "192.0.2.10", "tcp"), "expected tcp/PORT"),
         (("192.0.2.1", "192.0.2.10", "tcp/70000"), "expected tcp/PORT"),
         (("192.0.2.1", "192.0.2.10", "foo/1"), "expected tcp/PORT"),

@@ -16,6 +16,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Kind,
     Role,
     Router,
+    Rule,
     RuleList,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.rules6 import CLOSED
@@ -89,10 +90,13 @@ class Judge6:
 
 
 def _verdict(rules: RuleList, flow: Flow6) -> bool:
-    for rule in rules.rules:
-        if matches(rule.match, flow, flow.destination, flow.port):
-            return rule.allow
-    return rules.default_allow
+    rule = decisive6(rules, flow)
+    return rules.default_allow if rule is None else rule.allow
+
+
+def decisive6(rules: RuleList, flow: Flow6) -> Rule | None:
+    """Return the first rule that matches, or None."""
+    return next((rule for rule in rules.rules if matches(rule.match, flow, flow.destination, flow.port)), None)
 
 
 class Change6:

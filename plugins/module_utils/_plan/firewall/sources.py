@@ -81,12 +81,19 @@ _RESERVED6 = {
 """What becomes of sources that are no host's, or of every link (RFC 4291): one of a link goes no further than that."""
 
 
-def believes(router: Router, source: IPv4Address, nic: str) -> bool:
-    """Tell whether a packet with this source may come in by a NIC, as far as the data say; live routes may say more."""
+def believes(router: Router, source: IPv4Address | IPv6Address, nic: str) -> bool:
+    """Tell whether a packet with this source may come in by a NIC, as far as the data say; live routes may say more.
+
+    Sources of one link, which are believed and go no further, are not asked about.
+    """
     number = int(source)
-    if _is_reserved(IPv4Network(source)):
+    if isinstance(source, IPv4Address):
+        reserved, pieces = _is_reserved(IPv4Network(source)), _pieces(_claims(router), _ANY4)
+    else:
+        reserved, pieces = any(source in IPv6Network(n) for n in _RESERVED6), _pieces(_claims6(router), _ANY6)
+    if reserved:
         return False
-    for first, end, nics in _pieces(_claims(router), _ANY4):
+    for first, end, nics in pieces:
         if first <= number < end:
             return nic in nics
     return any(nic == device.name for device in router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY, Role.CONTROL))
