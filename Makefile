@@ -52,10 +52,10 @@ trixie: ## build an image of Debian 13 and run one scenario of each kind with it
 	@DEBIAN=trixie $(PYTHON) -m pytest $(TRIXIE:%=tests/scenarios/test_%.py) -n 2 --dist loadfile -v --durations=5
 
 test: ## run lint, sanity, units and scenarios, with a time per stage
-	@python3 tests/checks/stages.py venv lint sanity+image units $(LANES)
+	@python3 tests/checks/stages.py venv sanity+image+lint units $(LANES)
 
 check: ## run lint, sanity and units, without any router
-	@python3 tests/checks/stages.py venv lint+units sanity
+	@python3 tests/checks/stages.py venv sanity+lint units
 
 demo: image ## show an isolated network's router at work
 	@$(PYTHON) -m tests.demo

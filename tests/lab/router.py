@@ -113,7 +113,7 @@ class Router:
     def discard(self) -> None:
         """Remove what it keeps outside of podman, when the lab ends: a container keeps nothing there."""
 
-    def reboot(self, timeout: float = 60) -> None:
+    def reboot(self, timeout: float = 180) -> None:
         """Have the router reboot itself, plug the same NICs, and wait for the boot: no management server is asked."""
         self.exec("systemctl", "reboot", check=False)
         self.close()
@@ -121,7 +121,7 @@ class Router:
         self.start()
         self.wait_boot(timeout)
 
-    def bring_arguments(self, text: str, timeout: float = 60) -> None:
+    def bring_arguments(self, text: str, timeout: float = 180) -> None:
         """Write boot arguments as the agent of the hypervisor does, and wait until they are taken."""
         self.put(f"{CACHE}/cmdline", "")
         self.put(f"{CACHE}/cmdline", text)
@@ -132,7 +132,7 @@ class Router:
                 raise LabError(f"{self.name}: boot arguments are not taken after {timeout} s\n{journal}")
             time.sleep(0.05)
 
-    def wait_boot(self, timeout: float = 60) -> float:
+    def wait_boot(self, timeout: float = 180) -> float:
         """Wait until the router says that it has booted; return the seconds that took."""
         started = time.monotonic()
         while not self._has_booted():
@@ -149,7 +149,7 @@ class Router:
         except FileNotFoundError:
             return False
 
-    def wait_systemd(self, timeout: float = 30) -> str:
+    def wait_systemd(self, timeout: float = 120) -> str:
         """Wait until systemd has started everything, whatever came of it; return ``running`` or ``degraded``."""
         started = time.monotonic()
         while True:

@@ -48,7 +48,7 @@ def lease(vm: Host, client: str, directory: Path) -> Told:
 
 def _end(pid: Path) -> None:
     """End dhclient, which has gone into the background with its lease and is about to write its process's number."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not pid.read_text(encoding="utf-8"):
         assert time.monotonic() < deadline, "dhclient has no lease"
         time.sleep(0.02)
@@ -57,5 +57,5 @@ def _end(pid: Path) -> None:
 
 def dig(vm: Host, server: str, name: str, kind: str = "A") -> list[str]:
     """Return the values of a name; none if there are none, an error of the test if nobody answers."""
-    words = ("+short", "+time=2", "+tries=2", f"@{server}", name, kind)
+    words = ("+short", "+time=5", "+tries=3", f"@{server}", name, kind)
     return vm.run("dig", *words).stdout.split()

@@ -1,18 +1,45 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Networks that the tests of a module share, each brought up once; two modules may run beside each other."""
+"""Networks that the tests of a module share, each brought up once; modules may run beside each other.
+
+A test that is marked `alone` measures: no other test of these runs meanwhile, in whatever process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import cache
 
 import pytest
 
+from tests.checks.tree import BUILD
 from tests.lab.lab import Lab
 from tests.scenarios import networks, states, tunnels, vpcs
 from tests.scenarios.networks import FIXTURES, Isolated
 from tests.scenarios.tunnels import Site
+from tests.scenarios.turns import Turns
 from tests.scenarios.vpcs import ALL, APP, WEB, Vpc
+
+
+@cache
+def turns() -> Turns:
+    """Return the turns of this process."""
+    return Turns(BUILD / "turns")
+
+
+def is_alone(item: pytest.Item | None) -> bool:
+    """Tell whether a test wants the machine to itself."""
+    return item is not None and item.get_closest_marker("alone") is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Wait for the turn of a test with all its fixtures."""
+    turns().take(alone=is_alone(item))
+    try:
+        return (yield)
+    finally:
+        turns().give(next_alone=is_alone(nextitem))
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ with FTPServer(("0.0.0.0", 21), Handler) as server:
 """
 _CONTROL = """
 import socket, sys
-with socket.create_connection((sys.argv[1], 21), timeout=5) as opened:
+with socket.create_connection((sys.argv[1], 21), timeout=30) as opened:
     for line in sys.stdin:
         opened.sendall(line.strip().encode() + b"\\r\\n")
         print("sent", flush=True)

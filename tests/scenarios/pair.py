@@ -172,7 +172,7 @@ class Pair:
         primary = self.primary
         return next(router for router in self.routers.values() if router is not primary)
 
-    def settle(self, wanted: tuple[str, ...] = ("BACKUP", "PRIMARY"), timeout: float = 30) -> float:
+    def settle(self, wanted: tuple[str, ...] = ("BACKUP", "PRIMARY"), timeout: float = 60) -> float:
         """Wait until the states are these and stay so for an advertisement interval; return the seconds it took."""
         started = time.monotonic()
         while time.monotonic() - started < timeout:

@@ -40,7 +40,7 @@ VM1, VM2, WEB1, APP1 = (address6(name) for name in ("vm1", "vm2", "web1", "app1"
 ALL = acl_rule("all")
 ECHO = """
 import socket, sys
-found = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
+found = socket.create_connection((sys.argv[1], int(sys.argv[2])), 30)
 found.makefile("rb").readline()
 found.sendall(bytes(16384))
 count = 0
@@ -112,7 +112,7 @@ def test_ipv6_1_a_vm_configures_itself_at_once(network: Dual) -> None:
     said = solicit(vm)
     wanted = dual.eui64(dual.GUEST, "02:01:00:00:00:4d")
     while wanted not in vm.ip("-6", "address", "show", "dev", "eth0"):
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 10.0
         time.sleep(0.02)
     assert "default via fe80::1 dev eth0" in vm.ip("-6", "route")
     facts = {m[1].strip(): m[2] for m in re.finditer(r"^ *([A-Za-z][^:]*?) *: +(\S+)", said, re.MULTILINE)}

@@ -272,7 +272,7 @@ def test_no_source_gets_in_where_it_cannot_be(isolated: Isolated) -> None:
 
 SEGMENT = """
 import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5) as opened:
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30) as opened:
     print(opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
 """
 

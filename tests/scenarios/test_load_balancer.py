@@ -81,7 +81,7 @@ def test_least_connections(network: Isolated, balancer: Balancer) -> None:
     client, answers = network.internet[INTERNET], set()
     with TcpStream(client, PUBLIC, 80):
         for _ in range(6):
-            wait_for(lambda: balancer.connections() == 1, 5, "the end of the short connection")
+            wait_for(lambda: balancer.connections() == 1, 30, "the end of the short connection")
             answers.add(tcp_connect(client, PUBLIC, 80).server)
     assert len(answers) == 1
 
@@ -179,7 +179,7 @@ def test_stickiness_survives_changes_of_another_rule(network: Isolated, balancer
     """The old worker hands its tables to the new one, from 5 to 10 s after haproxy has got its first table."""
     kept = Rule(PUBLIC, 80, machines=TCP, more=("stick-table type ip size 200k expire 30m", "stick on src"))
     balancer.apply(kept)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while "resync_timeout=<PAST>" not in network.router.shell(PEERS).stdout:
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -276,7 +276,7 @@ def test_statistics(network: Isolated, balancer: Balancer, visibility: str) -> N
     for address in balancer.statistics.values():
         page, host = f"http://{address}/admin?stats", network.router
         login = ("--user", "admin1:AdMiN123")
-        found = host.exec("curl", "--silent", "--max-time", "5", *login, page).stdout
+        found = host.exec("curl", "--silent", "--max-time", "30", *login, page).stdout
         assert "Statistics Report" in found
         refused = host.exec("curl", "--silent", "--write-out", "%{http_code}", "--output", "/dev/null", page).stdout
         assert refused == "401"

@@ -11,6 +11,8 @@ import pytest
 from tests.bench import connections
 from tests.unit.apply.namespace import Namespace
 
+pytestmark = [pytest.mark.timed, pytest.mark.alone]
+
 MEMORY = 128
 """MiB."""
 
@@ -22,7 +24,6 @@ def _table() -> Iterator[Namespace]:
         yield host
 
 
-@pytest.mark.timed
 @pytest.mark.parametrize(("count", "limit"), [(5_000, 1.0), (50, 0.3), (0, 0.3)])
 def test_a_rule_is_revoked_among_100_000_connections(table: Namespace, count: int, limit: float) -> None:
     connections.put(table, count, connections.REVOKED, 300_000)
@@ -32,14 +33,12 @@ def test_a_rule_is_revoked_among_100_000_connections(table: Namespace, count: in
     assert found.memory <= MEMORY
 
 
-@pytest.mark.timed
 def test_no_flow_that_ends_meanwhile_fails_a_drop(table: Namespace) -> None:
     """500 begin and end per second: each time some are there, and nothing else is cut."""
     with connections.coming_and_going(table, 500):
         assert sum(connections.cut(table, "revoked").count for _drop in range(5)) > 0
 
 
-@pytest.mark.timed
 def test_a_full_table_of_which_nothing_is_to_be_cut(table: Namespace) -> None:
     connections.put(table, connections.FULL - 100_000, connections.OTHER, 100_000)
     found = connections.cut(table, "unused")

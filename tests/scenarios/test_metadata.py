@@ -230,7 +230,7 @@ def test_a_slow_vm_does_not_stop_another(net: Shared, port: int) -> None:
         url = f"{'https' if port == 443 else 'http'}://{ROUTER}:{port}/latest/vm-id"
         status, _body = get(net.vms["first"], url, "-H", "DomU_Request: send_my_password")
         assert status == "200"
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
         time.sleep(0.3)
 
 

@@ -117,7 +117,7 @@ def test_what_is_broken_behind_the_routers_back_fails_its_check_alone(router: Ro
 @pytest.mark.parametrize("unit", ["dnsmasq", "nginx", "cloudstack-passwords"])
 def test_a_daemon_that_is_killed_is_back_at_once_and_told_of(router: Router, unit: str) -> None:
     router.exec("systemctl", "kill", "--signal=KILL", unit)
-    end = time.monotonic() + 3
+    end = time.monotonic() + 20
     while router.exec("systemctl", "is-active", unit, check=False).stdout != "active\n":
         assert time.monotonic() < end, router.exec("systemctl", "status", unit, check=False).stdout
         time.sleep(0.05)
@@ -237,7 +237,7 @@ def test_the_iso_of_a_cluster_is_served_until_it_is_taken_back(router: Router, i
     worker = router.exec("systemctl", "show", "-p", "MainPID", "--value", "nginx").stdout
     for _again in range(2):
         assert router.command("cks_iso.sh true").stdout == ""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while vm.run("curl", "--silent", "--fail", f"{url}/version", check=False).stdout != "v1\n":
         assert time.monotonic() < end, vm.run("curl", "--silent", "--include", f"{url}/version", check=False).stdout
         time.sleep(0.1)

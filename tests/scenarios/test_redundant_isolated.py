@@ -49,6 +49,7 @@ def table(request: pytest.FixtureRequest) -> Iterator[list[str]]:
         print(f"\n{'failure':32} advert_int {INTERVAL:g} s", *lines, sep="\n")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("failure", FAILURES)
 def test_no_connection_is_lost(pair: Pair, table: list[str], failure: str) -> None:
     """C7, C8, N4, N6: another router takes over within the time of an election, and knows every connection."""
@@ -74,6 +75,7 @@ def check(report: Report, bound: float) -> None:
     assert report.connections == CONNECTIONS
 
 
+@pytest.mark.alone
 def test_a_public_cable_is_missed_by_the_watchdog(pair: Pair, table: list[str]) -> None:
     """Nobody but the watchdog can see it: the link of VRRP is well."""
     pair.settle()
@@ -90,6 +92,7 @@ def test_a_public_cable_is_missed_by_the_watchdog(pair: Pair, table: list[str]) 
     assert "giving way: no carrier on eth2" in old.exec("cat", LOG).stdout
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("intervals", [1.0, 2.9])
 def test_a_short_freeze_is_no_failover(pair: Pair, table: list[str], intervals: float) -> None:
     """C7: live migration stops a router for a moment; below three intervals no moment is a bad one."""
@@ -106,6 +109,20 @@ def test_a_short_freeze_is_no_failover(pair: Pair, table: list[str], intervals: 
     assert report.broken == ()
     assert pair.primary is primary
     assert before == [pairs.elections(router) for router in pair.routers.values()]
+
+
+@pytest.mark.alone
+def test_a_restart_in_sequence_loses_no_connection(pair: Pair, table: list[str]) -> None:
+    """C17: the backup first; when it knows everything again, the primary hands over and reboots."""
+    pair.settle()
+    primary, backup = pair.primary, pair.backup
+    with traffic(pair, CONNECTIONS) as report:
+        for router in (backup, primary):
+            router.reboot()
+            pair.settle()
+    table.append(f"{'restart in sequence':32} {report}")
+    check(report, pair.interval)  # no election, which takes more than three; how long a handover takes is tested above
+    assert pair.primary is backup
 
 
 def test_a_long_freeze_ends_with_one_primary(pair: Pair, table: list[str]) -> None:
@@ -155,7 +172,7 @@ def test_a_primary_that_nobody_heard_keeps_nothing(pair: Pair, table: list[str])
     winner, loser = pair.routers["r2"], pair.routers["r1"]
     if pair.primary is loser:
         with hand_over(pair, loser):
-            wait_for(lambda: status(winner) == "PRIMARY", 5, "handover")
+            wait_for(lambda: status(winner) == "PRIMARY", 30, "handover")
         pair.settle()
     time.sleep(max(3.0, 4 * pair.interval))  # a new primary has just announced its addresses, and does not defend them
     wait_for(lambda: CLAIMED not in problems(winner), 20, "the end of what was claimed before")
@@ -164,7 +181,7 @@ def test_a_primary_that_nobody_heard_keeps_nothing(pair: Pair, table: list[str])
             with pair.partition(silent=["r2"]):
                 wait_for(lambda: status(loser) == "PRIMARY", 4 * pair.interval + 3, "two primaries")
             wait_for(lambda: status(loser) == "BACKUP", 4 * pair.interval + 3, f"{loser.name} gives way")
-        wait_for(lambda: CLAIMED in problems(winner), 5, "the claims reported")
+        wait_for(lambda: CLAIMED in problems(winner), 30, "the claims reported")
     table.append(f"{'primary that nobody heard':32} {report}")
     assert report.broken == ()
     for gateway, ip, nic in ((1, SOURCE_NAT, 0), (1, STATIC, 0), (2, FAR, 1)):
@@ -230,19 +247,6 @@ def start(pair: Pair, order: str) -> float:
     return pair.settle()
 
 
-def test_a_restart_in_sequence_loses_no_connection(pair: Pair, table: list[str]) -> None:
-    """C17: the backup first; when it knows everything again, the primary hands over and reboots."""
-    pair.settle()
-    primary, backup = pair.primary, pair.backup
-    with traffic(pair, CONNECTIONS) as report:
-        for router in (backup, primary):
-            router.reboot()
-            pair.settle()
-    table.append(f"{'restart in sequence':32} {report}")
-    check(report, pair.interval)  # no election, which takes more than three; how long a handover takes is tested above
-    assert pair.primary is backup
-
-
 @pytest.mark.parametrize("which", ["backup", "primary"])
 def test_a_router_that_the_management_server_stops_and_starts_disturbs_nobody(
     pair: Pair, table: list[str], which: str
@@ -284,7 +288,7 @@ def test_routes_after_failover_are_those_after_boot(pair: Pair) -> None:
     primary, backup = pair.primary, pair.backup
     idle = routing(backup)
     with hand_over(pair, primary):
-        wait_for(lambda: status(backup) == "PRIMARY", 5, "handover")
+        wait_for(lambda: status(backup) == "PRIMARY", 30, "handover")
     pair.settle()
     taken_over = routing(backup)
     assert routing(primary)[0] != taken_over[0]
@@ -385,7 +389,7 @@ def test_new_public_owner_is_known_to_the_gateway_at_once(pair: Pair) -> None:
     gateway = pair.lab.hosts["gateway2"]
     wanted = pairs.public_mac(new.name, pairs.SUBNETS[1])
     with hand_over(pair, old):
-        wait_for(lambda: status(new) == "PRIMARY", 5, "handover")
+        wait_for(lambda: status(new) == "PRIMARY", 30, "handover")
         wait_for(lambda: wanted in gateway.ip("neigh", "show", FAR), 2, "the new MAC")
     pair.settle()
     assert arp_probe(pair.lab.hosts["gateway1"], SOURCE_NAT) == arp_probe(pair.lab.hosts["gateway1"], STATIC)

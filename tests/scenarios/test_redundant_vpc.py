@@ -102,7 +102,7 @@ def test_first_tier_makes_one_primary(pair: Pair) -> None:
     assert icmp_ping(pair.vms["vm1"], INTERNET)
     assert icmp_ping(pair.vms["vm1"], "10.2.1.1")
     for router in pair.routers.values():
-        wait_for(lambda router=router: is_member(router, TIERS[1]), 5, "a member for switches that look for them")
+        wait_for(lambda router=router: is_member(router, TIERS[1]), 30, "a member for switches that look for them")
 
 
 def is_member(router: Router, nic: str) -> bool:
@@ -188,19 +188,21 @@ def test_both_routers_are_alike_but_for_their_own_addresses(pair: Pair) -> None:
     assert re.findall(r"(10[0-9.]+)/32 dev", one) == ["10.2.1.1", "10.2.2.1"]
 
 
+@pytest.mark.alone
 def test_a_tier_that_lost_its_cable_is_a_reason_to_give_way(pair: Pair) -> None:
     """The other router still reaches the tier; keepalived watches the links of all its addresses."""
     pair.settle()
     old, new = pair.primary, pair.backup
     with PingStream(pair.vms["vm2"], INTERNET) as stream:
         with cut(pair, old, TIERS[2]):
-            wait_for(lambda: status(new) == "PRIMARY" and status(old) == "FAULT", 5, "the other router primary")
+            wait_for(lambda: status(new) == "PRIMARY" and status(old) == "FAULT", 30, "the other router primary")
             time.sleep(1)
         pair.settle()
     assert stream.longest_gap < pair.interval, "it gave way, which takes no election"
     assert pair.primary is new
 
 
+@pytest.mark.alone
 def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
     """Whatever it says, says again, and as whom, while the primary's elector is killed."""
     pair.settle()
@@ -240,6 +242,7 @@ def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
     pair.settle()
 
 
+@pytest.mark.alone
 def test_a_relay_that_is_killed_is_back_before_it_is_missed(pair: Pair) -> None:
     pair.settle()
     before = [transitions(router) for router in pair.routers.values()]
@@ -248,7 +251,7 @@ def test_a_relay_that_is_killed_is_back_before_it_is_missed(pair: Pair) -> None:
         for router in pair.routers.values():
             router.exec("systemctl", "kill", "--signal=KILL", "cloudstack-pair-relay")
             time.sleep(pair.interval)
-    wait_for(lambda: all(map(is_heard, pair.routers.values())), 5, "both heard again")
+    wait_for(lambda: all(map(is_heard, pair.routers.values())), 30, "both heard again")
     assert [transitions(router) for router in pair.routers.values()] == before
     assert not set(pids) & {started(router, "cloudstack-pair-relay") for router in pair.routers.values()}
 
@@ -277,7 +280,7 @@ def test_a_new_router_knows_the_connections_of_the_old_ones(pair: Pair) -> None:
         assert pair.primary is old
         wait_for(lambda: known(new) >= 2, 10, "the connections on the new router")
         old.exec("systemctl", "stop", "keepalived")
-        wait_for(lambda: status(new) == "PRIMARY", 5, "handover")
+        wait_for(lambda: status(new) == "PRIMARY", 30, "handover")
         time.sleep(1)
     old.exec("systemctl", "start", "keepalived")
     assert (out.error, other.error) == ("", "")
@@ -286,13 +289,14 @@ def test_a_new_router_knows_the_connections_of_the_old_ones(pair: Pair) -> None:
     assert pair.primary is new
 
 
+@pytest.mark.alone
 def test_failover_moves_all_tiers_at_once(pair: Pair) -> None:
     pair.settle()
     old, new = pair.primary, pair.backup
     with PingStream(pair.vms["vm1"], INTERNET) as one, PingStream(pair.vms["vm2"], "10.2.1.11") as two:
         time.sleep(0.3)
         old.exec("systemctl", "stop", "keepalived")
-        wait_for(lambda: status(new) == "PRIMARY", 5, "handover")
+        wait_for(lambda: status(new) == "PRIMARY", 30, "handover")
         time.sleep(1)
     old.exec("systemctl", "start", "keepalived")
     assert max(one.longest_gap, two.longest_gap) < 0.2
@@ -318,6 +322,6 @@ def test_last_tier_that_goes_leaves_both_idle(pair: Pair) -> None:
     pair.settle()
     remove_tier(pair, 1)
     for router in pair.routers.values():
-        wait_for(lambda router=router: status(router) == "UNKNOWN", 5, "no state without a tier")
+        wait_for(lambda router=router: status(router) == "UNKNOWN", 30, "no state without a tier")
         assert not is_up(router, "eth1")
         assert not is_up(router, "eth5")

@@ -37,7 +37,7 @@ if way == "server":
     print("ready", flush=True)
     peer, _address = listener.accept()
 else:
-    peer = socket.create_connection((ip, port), timeout=5)
+    peer = socket.create_connection((ip, port), timeout=30)
     peer.settimeout(None)
 print("open", flush=True)
 while True:

@@ -170,7 +170,7 @@ def test_entries_that_move_and_change_their_names(isolated: Net) -> None:
     steps = isolated.play("edge-dhcp")
 
     def told(vm: Host) -> tuple[str, int] | None:
-        found = dhcp_lease(vm, timeout=0.6)
+        found = dhcp_lease(vm, timeout=2.0)
         return None if found is None else (found["address"], found["lease"])
 
     for count, expected in ((2, ("10.1.1.11", 2**32 - 1)), (1, ("10.1.1.61", 2**32 - 1))):

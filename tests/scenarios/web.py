@@ -77,7 +77,7 @@ class WebServer:
 
 def curl(host: Host, url: str, *options: str) -> str:
     """Return what curl prints; a request that fails is an error of the test."""
-    return host.run("curl", "--silent", "--show-error", "--fail", "--max-time", "5", *options, url).stdout
+    return host.run("curl", "--silent", "--show-error", "--fail", "--max-time", "30", *options, url).stdout
 
 
 def get(host: Host, url: str, *options: str) -> dict[str, Any]:
