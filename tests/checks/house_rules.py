@@ -18,7 +18,7 @@ FILE_LINES = 400
 FUNCTION_LINES = 40
 LICENCE = "GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)"
 UTILS = "plugins/module_utils/"
-PURE = tuple(f"{UTILS}{package}/" for package in ("_databag", "_model", "_plan"))
+PURE = tuple(f"{UTILS}{package}/" for package in ("_databag", "_kvm", "_model", "_plan"))
 # The store is the one part of _databag that touches the disk.
 ON_DISK = ("store", "journal", "lock", "disk", "archive", "paths", "this_boot")
 DISK = frozenset(f"{UTILS}_databag/{name}.py" for name in ON_DISK)

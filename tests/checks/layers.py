@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 from tests.checks.tree import PACKAGE, ROOT, Problem, python_files
 
-LAYERS = ("_databag", "_model", "_plan", "_apply", "_converge", "plugin_utils", "modules", "action")
+LAYERS = ("_kvm", "_databag", "_model", "_plan", "_apply", "_converge", "plugin_utils", "modules", "action", "filter")
 """The packages of plugins/, the lowest first: each imports those before it."""
 Graph = dict[str, dict[str, int]]
 """Module to the modules that it imports, each with the line of the import."""

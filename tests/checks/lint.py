@@ -21,7 +21,7 @@ from tests.checks.tree import BUILD, PACKAGE, ROOT, link_collection, python_file
 
 RESULTS = BUILD / "results" / "lint"
 BIN = Path(sys.executable).parent
-PURE = ("_databag", "_model", "_plan")
+PURE = ("_databag", "_kvm", "_model", "_plan")
 
 
 @dataclass(frozen=True)
