@@ -10,8 +10,17 @@ import pytest
 
 from tests.emulated.restored import Restored
 from tests.lab.lab import Lab
+from tests.lab.probes import Pace
 from tests.scenarios import networks, states
 from tests.scenarios.networks import FIXTURES, Isolated
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """Have probes wait longer: the router is emulated, and by a busy machine."""
+    Pace.factor = 4.0
+    yield
+    Pace.factor = 1.0
 
 
 @pytest.fixture(scope="module")

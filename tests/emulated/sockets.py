@@ -82,7 +82,7 @@ class Agent:
 
     def __init__(self, path: Path) -> None:
         """Remember the socket; nothing is connected yet."""
-        self._path, self._channel = path, None
+        self._path = path
         self._channel: Channel | None = None
 
     def wait(self, seconds: float) -> None:
