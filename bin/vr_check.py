@@ -24,10 +24,24 @@ class Run:
     expected: dict[str, Any]
     memory: dict[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
+    _states: dict[str, dict[str, str]] | None = None
 
     def tool(self, *argv: str, limit: float = 5.0) -> vr_bounded.Outcome:
         """Run a program of the system within a bound."""
         return vr_bounded.run(argv, limit=self.within(limit), most=8 * 1024 * 1024)
+
+    def states(self) -> dict[str, dict[str, str]]:
+        """Return ActiveState and NRestarts of the units that should run, asked once in a run."""
+        if self._states is None:
+            units = list(dict.fromkeys(unit for units in self.expected["units"].values() for unit in units))
+            names = [f"{unit}.service" for unit in units]
+            done = self.tool("systemctl", "show", "--property=ActiveState,NRestarts", *names) if names else None
+            blocks = done.stdout.decode(errors="replace").split("\n\n") if done else []
+            pairs = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
+            unknown = {"ActiveState": "unknown", "NRestarts": "0"}
+            told = [*pairs, *({} for _unit in units)]
+            self._states = {unit: unknown | found for unit, found in zip(units, told, strict=False)}
+        return self._states
 
     def within(self, limit: float) -> float:
         """Return the seconds that a program may take, so that it has ended when the run's time is over."""

@@ -38,10 +38,7 @@ def _service(section: str, run: Run) -> Verdict:
     units = run.expected["units"][section]
     if not units:
         return "SUCCESS", "service is not needed here"
-    names = [f"{unit}.service" for unit in units]
-    done = run.tool("systemctl", "show", "--property=ActiveState", "--value", *names)
-    found = done.stdout.decode(errors="replace").split()
-    down = [unit for unit, word in zip(units, found, strict=False) if word not in ("active", "reloading")]
+    down = [unit for unit in units if run.states()[unit]["ActiveState"] not in ("active", "reloading")]
     if not down:
         silent = list(_silent(section, run.expected))
         if not silent:
@@ -155,7 +152,9 @@ def gateways(run: Run) -> Verdict:
     if run.expected["redundant"] and not run.expected["active"]:
         return run.twice("gateways", ("SUCCESS", "no gateway is used by a backup"))
     asked = [tuple(item) for item in run.expected["gateways"]]
-    dead = sorted({gateway for _nic, _own, gateway in asked} - reached(asked))
+    answering = reached(asked)
+    run.memory["gateways"] = sorted(answering)
+    dead = sorted({gateway for _nic, _own, gateway in asked} - answering)
     if dead:
         return run.twice("gateways", ("FAILED", f"Unreachable gateways found-{' '.join(dead)}"))
     return run.twice("gateways", ("SUCCESS", f"All {len(asked)} gateways are reachable via ARP"))

@@ -20,6 +20,7 @@ from typing import Any
 import vr_alerts
 import vr_bounded
 import vr_command as vr
+import vr_metrics
 from vr_check import LIMIT, Check, Run, Verdict
 from vr_checks import BASIC, services
 from vr_checks_advanced import ADVANCED
@@ -79,6 +80,7 @@ def _run(kind: str) -> None:
                 results[name] = entry
     _keep(kind, before, results, start)
     _remember(kind, run.memory)
+    vr_metrics.write(run)
 
 
 def _checks(run: Run) -> dict[str, Check]:

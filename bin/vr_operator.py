@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     log.add_argument("drop", nargs="?", metavar="DROP")
     log.add_argument("-n", type=int, default=SHOWN_DROPS, dest="most", metavar="N", help="how many, at most")
     report = add("report", _report, "a page about this router: verdict, NICs, pair, last drops, failing checks, alerts")
+    report.add_argument("--metrics", action="store_true", help="for Prometheus: what the health checks write to a file")
     check = add("check", _check, "whether the router is as the databags say, and healthy")
     for command in (show, why, plan, log, report, check):
         command.add_argument("--json", action="store_true", help="for programs")
@@ -207,6 +208,12 @@ def _report(chosen: argparse.Namespace) -> int:
     """Print a page of at most 60 lines; its verdict is that of the health checks."""
     from vr_alerts import newer
 
+    if chosen.metrics:
+        from vr_check import Run
+        from vr_metrics import text
+
+        sys.stdout.write(text(Run("basic", vr_expected.expected())))
+        return 0
     found, bad = _tables(vr_expected.router()), _failing()
     failed = [row["check"] for row in bad if row["result"] == "FAILED"]
     parts: dict[str, Any] = {

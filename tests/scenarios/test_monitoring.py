@@ -73,6 +73,17 @@ def test_a_healthy_router_fails_no_check(router: Router) -> None:
     assert entries["gateways_check.py"]["message"] == "All 3 gateways are reachable via ARP"
 
 
+def test_metrics_are_written_for_the_collector_and_nothing_listens(router: Router) -> None:
+    """Statement 45: with no exporter there is no port of one."""
+    results(router)
+    text = router.read("/var/lib/prometheus/node-exporter/cloudstack_router.prom")
+    assert 'cloudstack_router_healthcheck_status{check="dhcp.service",type="basic",status="SUCCESS"} 1\n' in text
+    assert 'cloudstack_router_service_up{service="dnsmasq"} 1\n' in text
+    assert len(re.findall(r"cloudstack_router_gateway_up\{.*\} 1\n", text)) == 3
+    assert 'cloudstack_router_public_sent_bytes_total{device="eth2"} ' in text
+    assert ":9100 " not in router.exec("ss", "--listening", "--tcp", "--numeric").stdout
+
+
 def test_timers_have_their_intervals_and_a_repeated_drop_restarts_none(router: Router) -> None:
     def timers() -> str:
         names = "cloudstack-health-basic.timer cloudstack-health-advanced.timer"

@@ -44,6 +44,27 @@ def expected(router: Router) -> Expected:
         "lacking": {name: list(found) for name, found in _lacking(router).items()},
         "vms": len(router.hosts),
         "forwards": len(router.forwards),
+        "metrics": _metrics(router),
+    }
+
+
+def _metrics(router: Router) -> Expected:
+    """Return what metrics tell of the router besides."""
+    acls = [rules for table in (router.acls, router.acls6) for pair in table.values() for rules in pair]
+    inbound = [*router.firewall.values(), router.inbound, router.inbound6]
+    lists = {"acl": acls, "ingress": inbound, "egress": [router.egress, router.egress6]}
+    counts = {kind: sum(len(rules.rules) for rules in found) for kind, found in lists.items()}
+    servers = {server.unit: server for server in dhcp_dns.servers(router) if server.devices}
+    nics = {name: {device.name for device in server.devices} for name, server in servers.items()}
+    return {
+        "name": router.settings.name,
+        "kind": router.settings.kind.value,
+        "redundant": "true" if router.settings.redundant else "false",
+        "devices": [[device.name, device.role.value] for device in router.devices],
+        "rules": {"forwards": len(router.forwards), "static_nat": len(router.static_nats), **counts},
+        "pending": len(router.pending),
+        "hosts": {name: sum(host.device in mine for host in router.hosts) for name, mine in nics.items()},
+        "leases": {name: server.lease_file for name, server in servers.items()},
     }
 
 

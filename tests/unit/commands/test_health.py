@@ -26,6 +26,7 @@ ENTRY = {
     "lastRunDuration": "12.5",
     "message": "service is running",
 }
+UNITS = "shift 2; for unit; do echo ActiveState={}; echo NRestarts=2; echo; done"
 BAG = {"id": "monitorservice", "health_checks_enabled": True, "config": "[dhcp]:x:,[webserver]:x:,[odd]:x:,"}
 
 
@@ -43,7 +44,7 @@ def watched(router: Router) -> Router:
     router.put("/proc/stat", "cpu  10 0 10 80 0 0 0 0 0 0\n")
     router.put("/proc/sys/net/netfilter/nf_conntrack_count", "90\n")
     router.put("/proc/sys/net/netfilter/nf_conntrack_max", "100\n")
-    router.tool("systemctl", "shift 3; for unit; do echo active; done")
+    router.tool("systemctl", UNITS.format("active"))
     for folder in ("/var/log", "/tmp"):
         router.path(folder).mkdir(parents=True, exist_ok=True)
     return router
@@ -111,7 +112,7 @@ def test_the_words_are_those_that_people_know(watched: Router) -> None:
 
 
 def test_one_bad_moment_is_no_failure_and_two_are_told(watched: Router) -> None:
-    watched.tool("systemctl", "shift 3; for unit; do echo failed; done")
+    watched.tool("systemctl", UNITS.format("failed"))
     assert run(watched)["dhcp.service"]["success"] == "WARNING"
     assert run(watched)["dhcp.service"]["success"] == "FAILED"
     assert "dhcp.service" in parsed(watched)[0]
@@ -120,7 +121,7 @@ def test_one_bad_moment_is_no_failure_and_two_are_told(watched: Router) -> None:
 
 
 def test_nothing_fails_while_a_converge_runs(watched: Router) -> None:
-    watched.tool("systemctl", "shift 3; for unit; do echo failed; done")
+    watched.tool("systemctl", UNITS.format("failed"))
     run(watched)
     watched.put("/var/lib/cloudstack/transaction.json", "{}")
     found = run(watched)["dhcp.service"]
@@ -215,7 +216,7 @@ def test_a_run_that_fails_is_no_answer(watched: Router) -> None:
 
 
 def down(router: Router) -> None:
-    router.tool("systemctl", "shift 3; for unit; do echo failed; done")
+    router.tool("systemctl", UNITS.format("failed"))
     run(router)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Device,
+    Role,
     Router,
     RuleList,
     VrrpState,
@@ -95,7 +96,8 @@ def packets(chance: random.Random, router: Router) -> list[Packet6]:
         known = protocol == "47" and any(p.protocol == "47" and ends & {p.source, p.destination} for p in found)
         if source != destination and not known:
             found.append(replace(packet, nic=nic))
-    return found
+    guest = router.by_role(Role.GUEST)[0]
+    return [*found, Packet6(INNER[0], mine(guest)[0], "icmp", 128, nic=guest.name)]
 
 
 def frame(packet: Packet6, number: int, mac: str, answer: bool = False) -> str:
