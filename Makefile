@@ -37,7 +37,7 @@ scenarios: image ## run molecule scenarios and traffic tests against real router
 molecule:
 	@$(PYTHON) -m tests.checks.molecule_scenarios
 parallel:
-	@$(PYTHON) -m pytest tests/lab tests/scenarios -m "not timed" -n 2 --dist loadfile -v --durations=5 --junitxml=$(JUNIT)/parallel/parallel.xml
+	@$(PYTHON) -m pytest tests/lab tests/scenarios -m "not timed" -n 2 --dist loadfile --no-loadscope-reorder -v --durations=5 --junitxml=$(JUNIT)/parallel/parallel.xml
 timed:
 	@$(PYTHON) -m pytest tests/scenarios -m timed -v --durations=5 --junitxml=$(JUNIT)/timed/timed.xml
 

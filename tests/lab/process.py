@@ -55,5 +55,6 @@ def wait_for(condition: Callable[[], bool], timeout: float, what: str) -> float:
     while not condition():
         if time.monotonic() - started > timeout:
             raise LabError(f"{what}: not within {timeout} s")
-        time.sleep(0.02)
+        # Most conditions start processes: to ask without a pause would take a core from what is waited for.
+        time.sleep(0.1)
     return time.monotonic() - started

@@ -7,6 +7,7 @@ A test that is marked `alone` measures: no other test of these runs meanwhile, i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator
 from functools import cache
 
@@ -19,6 +20,24 @@ from tests.scenarios.networks import FIXTURES, Isolated
 from tests.scenarios.tunnels import Site
 from tests.scenarios.turns import Turns
 from tests.scenarios.vpcs import ALL, APP, WEB, Vpc
+
+SLOWEST = (
+    *("isolated_faults", "site_to_site_changes", "site_to_site_vpn", "redundant_services", "redundant_ipv6", "ways"),
+    *("restart", "load_balancer", "shared_drops", "vpc_variants", "chaos", "bgp", "cloud_init", "isolated_state"),
+    *("redundant_vpn", "resident_parent", "metadata"),
+)
+"""Modules that take more than a minute; they begin first, so that no process is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the slow modules to the front, then those of many tests; within a module nothing changes."""
+    names = [item.path.stem.removeprefix("test_") for item in items]
+    counts = Counter(names)
+    rank = {name: SLOWEST.index(name) if name in SLOWEST else len(SLOWEST) for name in counts}
+    order = sorted(
+        range(len(items)), key=lambda index: (rank[names[index]], -counts[names[index]], names[index], index)
+    )
+    items[:] = [items[index] for index in order]
 
 
 @cache

@@ -181,7 +181,7 @@ class Pair:
                 time.sleep(max(self.interval, 0.3))
                 if tuple(sorted(self.states().values())) == wanted:
                     return took
-            time.sleep(0.05)
+            time.sleep(0.2)
         logs = {n: r.exec("tail", "-30", LOG, check=False).stdout for n, r in self.routers.items() if is_on(r)}
         raise LabError(f"states {self.states()} after {timeout} s, expected {wanted}\n" + "\n".join(logs.values()))
 

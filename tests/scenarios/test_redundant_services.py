@@ -114,7 +114,7 @@ def test_a_lease_is_good_at_the_next_primary(pair: Pair) -> None:
     assert lease["server"] == [GATEWAY]
     with hand_over(pair, old):
         wait_for(lambda: status(new) == "PRIMARY", 30, "handover")
-        wait_for(lambda: bool(renew(web)), 10, "an answer to the renewing client")
+        wait_for(lambda: bool(renew(web)), 30, "an answer to the renewing client")
         (answer,) = renew(web)
     assert (answer["kind"], answer["address"], answer["routers"]) == ("ack", VMS[VM], [GATEWAY])
     assert answer["server"] == [GATEWAY]
@@ -185,7 +185,7 @@ def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
     """Whatever it says, and as whom, while the primary loses its power: nothing but the failover that was due."""
     pair.settle()
     old, new, db = pair.primary, pair.backup, pair.vms["db"]
-    wait_for(lambda: all(map(knows_its_peer, pair.routers.values())), 10, "each router knows the other one")
+    wait_for(lambda: all(map(knows_its_peer, pair.routers.values())), 30, "each router knows the other one")
     stranger = pair.lab.host("stranger", "guest", f"{UNKNOWN}/24")
     number = int(re.findall(r"virtual_router_id (\d+)", old.read("/etc/keepalived/keepalived.conf"))[0])
     moving = [GATEWAY, *OWN.values(), SOURCE_NAT, STATIC, FAR]
@@ -216,7 +216,7 @@ def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
     assert roles.seen == {old.name: ["PRIMARY", "BACKUP"], new.name: ["BACKUP", "PRIMARY"]}
     assert set(tcp_scan(pair.internet, SOURCE_NAT, ports)["open"]) <= set(before["open"])
     # What the stranger has told VMs about the gateway holds until the primary says it again, within five seconds.
-    wait_for(lambda: tcp_scan(pair.internet, SOURCE_NAT, ports) == before, 15, "all that was open before")
+    wait_for(lambda: tcp_scan(pair.internet, SOURCE_NAT, ports) == before, 30, "all that was open before")
     assert "speaks like one" in new.read(pairs.LOG)
     for host in pair.vms.values():
         host.ip("neigh", "flush", "all")
@@ -233,7 +233,7 @@ def forget_the_attack(pair: Pair) -> None:
     """Do as an operator who knows better: else no newcomer is believed for ten minutes."""
     for router in pair.routers.values():
         router.exec("systemctl", "reload", "cloudstack-redundancy")
-    wait_for(lambda: all(map(knows_its_peer, pair.routers.values())), 10, "each router knows the other one again")
+    wait_for(lambda: all(map(knows_its_peer, pair.routers.values())), 30, "each router knows the other one again")
 
 
 def knows_its_peer(router: Router) -> bool:
@@ -264,7 +264,7 @@ def test_a_new_router_knows_what_the_old_ones_did(pair: Pair) -> None:
         assert ask(vm, GATEWAY, "send_my_password") == "third"
         assert ask(vm, GATEWAY, "saved_password") == "saved_password"
         wait_for(lambda: waits(pair) == [], 30, "the news of a consumed password")
-        wait_for(lambda: pairs.known(new) >= CONNECTIONS, 10, "the connections on the new router")
+        wait_for(lambda: pairs.known(new) >= CONNECTIONS, 30, "the connections on the new router")
         pair.remove(old)
         wait_for(lambda: status(new) == "PRIMARY", pair.bound + 5, "the new router primary")
         wait_for(lambda: ask(vm, GATEWAY, "send_my_password") == "saved_password", 30, "its answer")

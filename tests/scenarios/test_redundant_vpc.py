@@ -164,7 +164,7 @@ def test_a_tier_below_all_others_comes_and_goes_unnoticed(pair: Pair) -> None:
     before, primary = watched(pair), pair.primary
     with PingStream(pair.vms["vm1"], INTERNET) as stream:
         add_tier(pair, 3, pause=4.0)
-        wait_for(lambda: all(map(is_heard, pair.routers.values())), 10, "both at the tier that is the lowest for both")
+        wait_for(lambda: all(map(is_heard, pair.routers.values())), 30, "both at the tier that is the lowest for both")
         remove_tier(pair, 3, pause=4.0)
     assert stream.lost == 0
     assert watched(pair) == before
@@ -278,7 +278,7 @@ def test_a_new_router_knows_the_connections_of_the_old_ones(pair: Pair) -> None:
             plug_tier(new, tier)
         pair.settle()
         assert pair.primary is old
-        wait_for(lambda: known(new) >= 2, 10, "the connections on the new router")
+        wait_for(lambda: known(new) >= 2, 30, "the connections on the new router")
         old.exec("systemctl", "stop", "keepalived")
         wait_for(lambda: status(new) == "PRIMARY", 30, "handover")
         time.sleep(1)

@@ -147,7 +147,7 @@ def test_the_average_number_of_connections_is_of_the_vms_that_are_up(vpc: Vpc) -
     balancer.apply(
         Rule(PUBLIC, 80, machines=(*up, down)), Rule(PUBLIC, 81, machines=up), Rule(PUBLIC, 82, machines=[down])
     )
-    wait_for(lambda: balancer.up() == len(up) * 2, 15, "the server without a listener is down")
+    wait_for(lambda: balancer.up() == len(up) * 2, 30, "the server without a listener is down")
     with ExitStack() as streams:
         for port in (80, 80, 80, 80, 80, 81):
             streams.enter_context(TcpStream(vpc.client, PUBLIC, port))

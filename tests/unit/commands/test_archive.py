@@ -221,7 +221,7 @@ def test_what_goes_on_does_not_outlast_the_archive(filled: Router) -> None:
     filled.put("/etc/cloudstack-diagnostics.d/next", f"#!/bin/sh\n>{filled.path('/next')}\n", 0o755)
     before = time.monotonic()
     found = archive(filled, "[slow]", "[next]")
-    assert time.monotonic() - before < 6
+    assert time.monotonic() - before < 30
     assert not filled.path("/next").exists()
     assert info(found)[1:] == ["[next] Not added: the time is over", "Not everything is added: the time is over"]
 

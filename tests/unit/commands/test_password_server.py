@@ -138,7 +138,12 @@ def test_the_name_of_the_header_is_written_in_any_case(serve: Callable[..., Any]
     assert serve(lambda: ask(head)) == (200, "pässword €")
 
 
-def test_dawdlers_of_one_vm_keep_nobody_out_and_are_cut_off(serve: Callable[..., Any], daemon: ModuleType) -> None:
+def test_dawdlers_of_one_vm_keep_nobody_out_and_are_cut_off(
+    serve: Callable[..., Any], daemon: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is there before the patience with the others is over, also on a busy machine."""
+    monkeypatch.setattr(daemon, "PATIENCE", 3.0)
+
     async def client() -> tuple[tuple[int, str], float, int]:
         slow = [await asyncio.open_connection(SERVER, 18080, local_addr=(OTHER, 0)) for _number in range(100)]
         for _reader, writer in slow:
@@ -147,13 +152,13 @@ def test_dawdlers_of_one_vm_keep_nobody_out_and_are_cut_off(serve: Callable[...,
         answer = await ask(wish("send_my_password"))
         took = time.monotonic() - started
         ends = await asyncio.gather(
-            *(asyncio.wait_for(reader.read(), 5) for reader, _w in slow), return_exceptions=True
+            *(asyncio.wait_for(reader.read(), 30) for reader, _w in slow), return_exceptions=True
         )
         return answer, took, sum(isinstance(end, TimeoutError) for end in ends)
 
     answer, took, still_open = serve(client)
     assert answer == (200, "pässword €")
-    assert took < 0.4
+    assert took < 2.5
     assert still_open == 0
 
 
