@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
 
-import vr_command
-import vr_vpn
+from vrlib import command, vpn
 
 if __name__ == "__main__":
-    vr_command.run(vr_vpn.batch)
+    command.run(vpn.batch)

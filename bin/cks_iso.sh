@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
 
-import vr_cks_iso
-import vr_command
+from vrlib import cks_iso, command
 
 if __name__ == "__main__":
-    vr_command.run(vr_cks_iso.main)
+    command.run(cks_iso.main)

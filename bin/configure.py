@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
 
-import vr_command as vr
-import vr_converge
-from vr_queue import turn
+from vrlib import command as vr
+from vrlib import converge
+from vrlib.queue import turn
 
 
 def main(args: list[str]) -> None:
@@ -26,7 +26,7 @@ def main(args: list[str]) -> None:
     for name in args:
         vr.check_name(name)
     with turn(vr.LIMIT) as left:
-        print(vr_converge.summary(vr_converge.converge(vr_converge.FROM_DATABAGS, left)))
+        print(converge.summary(converge.converge(converge.FROM_DATABAGS, left)))
 
 
 if __name__ == "__main__":

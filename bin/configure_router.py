@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
 
-import vr_command as vr
+from vrlib import command as vr
 
 GOALS = {"--primary": "primary", "--backup": "backup", "--fault": "fault"}
 
@@ -23,7 +23,7 @@ def main(args: list[str]) -> None:
     """Become vr-transition."""
     if len(args) != 1 or args[0] not in GOALS:
         raise vr.CommandError("usage: configure_router.py --primary | --backup | --fault")
-    command = vr.at(f"{vr.COMMANDS}/vr-transition")
+    command = vr.at(f"{vr.PROGRAMS}/vr-transition")
     os.execv(command, [command, GOALS[args[0]]])  # noqa: S606 - our own command, no shell
 
 

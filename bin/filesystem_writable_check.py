@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
 
-import vr_command as vr
+from vrlib import command as vr
 
 FOLDERS = (vr.DATABAGS, vr.INBOX, "/var/lib/cloudstack", "/var/log/cloudstack", "/root")
 

@@ -12,11 +12,11 @@ import json
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
 
-import vr_command as vr
-import vr_converge
-from vr_queue import turn
+from vrlib import command as vr
+from vrlib import converge
+from vrlib.queue import turn
 
 USAGE = "usage: savepassword.sh -v ADDRESS -p PASSWORD"
 
@@ -30,7 +30,7 @@ def main(args: list[str]) -> None:
     name = f"vm_password.json.{os.urandom(8).hex()}"
     with turn(vr.LIMIT) as left:
         vr.write_atomically(vr.at(f"{vr.INBOX}/{name}"), json.dumps(drop).encode())
-        vr_converge.converge(vr_converge.Request(name, keep=False), left)
+        converge.converge(converge.Request(name, keep=False), left)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ import json
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
 
-import vr_command as vr
-import vr_converge
-from vr_queue import turn
+from vrlib import command as vr
+from vrlib import converge
+from vrlib.queue import turn
 
 
 def main(args: list[str]) -> None:
@@ -30,7 +30,7 @@ def main(args: list[str]) -> None:
             arguments["redundant_router"] = "1"
         drop = {"type": "cmdline", "cmd_line": arguments}
         vr.write_atomically(vr.at(f"{vr.INBOX}/{vr.CMD_LINE}"), json.dumps(drop).encode())
-        print(vr_converge.summary(vr_converge.converge(vr_converge.Request(vr.CMD_LINE), left)))
+        print(converge.summary(converge.converge(converge.Request(vr.CMD_LINE), left)))
 
 
 def _arguments() -> dict[str, str]:

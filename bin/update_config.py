@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
 
-import vr_command as vr
-import vr_converge
-from vr_queue import take, turn
+from vrlib import command as vr
+from vrlib import converge
+from vrlib.queue import take, turn
 
 
 def main(args: list[str]) -> None:
@@ -29,8 +29,8 @@ def main(args: list[str]) -> None:
     if options:
         print(_preview(name))
     else:
-        record = take(vr_converge.Request(name, keep=words[1:] != ["false"]), vr.LIMIT)
-        print(vr_converge.summary(record) if record else f"{name}: already processed")
+        record = take(converge.Request(name, keep=words[1:] != ["false"]), vr.LIMIT)
+        print(converge.summary(record) if record else f"{name}: already processed")
 
 
 def _preview(name: str) -> str:
@@ -38,7 +38,7 @@ def _preview(name: str) -> str:
     with turn(vr.LIMIT) as left:
         if not vr.is_due(name):
             return f"{name}: already processed"
-        return vr_converge.preview(vr_converge.Request(name, options=("--check", "--diff")), left) or "no change"
+        return converge.preview(converge.Request(name, options=("--check", "--diff")), left) or "no change"
 
 
 if __name__ == "__main__":

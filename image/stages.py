@@ -65,7 +65,7 @@ rm -rf /run/cloudstack /tmp/* /root/.ansible /var/lib/apt/lists/* /etc/ssh/ssh_h
 """
 FINISH = f"""
 {INSTALL_COLLECTION}
-/opt/cloudstack/venv/bin/python -m compileall -q -j 0 plugins /opt/cloud/bin
+/opt/cloudstack/venv/bin/python -m compileall -q -j 0 plugins lib
 """
 
 
@@ -153,7 +153,7 @@ def provisioning_digest(stage: Path, base: str) -> str:
     facts = [base, PROVISION]
     for path in sorted(path for path in stage.rglob("*") if path.is_file()):
         name = str(path.relative_to(stage))
-        converges = name.startswith(("bin/", "plugins/", "templates/")) and "collection" not in name
+        converges = name.startswith(("bin/", "lib/", "libexec/", "plugins/", "templates/")) and "collection" not in name
         converges |= name.endswith(("tasks/main.yml", ".md"))
         if not converges and (not name.startswith("playbooks/") or name == "playbooks/provision.yml"):
             facts.append(f"{name} {path.stat().st_mode:o} {hashlib.sha256(path.read_bytes()).hexdigest()}")

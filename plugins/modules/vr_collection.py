@@ -44,6 +44,7 @@ options:
     type: dict
     default:
       /opt/cloud/bin: bin
+      /opt/cloudstack/libexec: libexec
   archive:
     description:
       - Path on the router of a tar archive of the collection.
@@ -83,7 +84,7 @@ DEST = "/usr/share/ansible/collections/ansible_collections/cloudstack/virtual_ro
 SPECIFICATION = {
     "dest": {"type": "path", "default": DEST},
     "home": {"type": "path", "default": "/opt/cloudstack"},
-    "links": {"type": "dict", "default": {"/opt/cloud/bin": "bin"}},
+    "links": {"type": "dict", "default": {"/opt/cloud/bin": "bin", "/opt/cloudstack/libexec": "libexec"}},
     "archive": {"type": "path"},
 }
 
@@ -99,6 +100,8 @@ def main() -> None:
         before = installed(dest)
         changed = before != wanted or not linked(links, dest)
         if not module.check_mode:
+            # A new link comes first: the new release looks for its programs there from its first moment.
+            link({path: part for path, part in links.items() if not os.path.lexists(path)}, dest)
             if before != wanted:
                 exchange(wanted, dest, home)
             link(links, dest)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("bin", "meta", "playbooks", "plugins", "roles", "templates")
+PARTS = ("bin", "lib", "libexec", "meta", "playbooks", "plugins", "roles", "templates")
 """What a router needs; image/build takes the same."""
 FILES = ("LICENSE", "README.md", "galaxy.yml", "MANIFEST.json", "FILES.json")
 """What says which release it is: a checkout has the one, an installed collection has the others."""

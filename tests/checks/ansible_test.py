@@ -25,7 +25,18 @@ GET_PIP = '"""Stand in for get-pip.py without the web."""\nimport ensurepip\n\ne
 # look at these instead.
 # So do they with the programs that drive the tests from outside, which no Ansible ever imports.
 PROGRAMS = (
-    *(".ci/", "bin/", "image/", "molecule/", "tests/bench/", "tests/demo/", "tests/lab/", "tests/mutants/"),
+    *(
+        ".ci/",
+        "bin/",
+        "image/",
+        "lib/",
+        "libexec/",
+        "molecule/",
+        "tests/bench/",
+        "tests/demo/",
+        "tests/lab/",
+        "tests/mutants/",
+    ),
     "tests/scenarios/",
 )
 # The versions of pip that ansible-test asks for, by the name it looks for in its cache.

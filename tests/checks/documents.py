@@ -17,7 +17,10 @@ HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 MAKE = re.compile(r"(?:^|[\s;&$#])make((?: +[a-z][a-z-]*)+)", re.MULTILINE)
-COMMAND = re.compile(r"/opt/cloud/bin/([\w.-]*\w)")
+COMMAND = re.compile(r"/opt/(?:cloud/(bin)|cloudstack/(libexec))/([\w.-]*\w)")
+CONTRACT = "docs/reference/contract.md"
+OURS = ("vr", "vr-unlock", "configure_router.py", "set_redundant.py", "checks2svpn.sh", "setup/patch.sh")
+"""What is in bin/ for people, and under names that operators know from the router which this one replaces."""
 ROW = re.compile(r"^\| *(?!-)(.*?) *\| *(.*?) *\|$", re.MULTILINE)
 UNIT = re.compile(r"[\w@.-]+\.(?:service|socket|path|timer)")
 UNIT_ROW = re.compile(r"^\| `([^`]+)` \|[^|]*\|([^|]*)\| (\w+) \|[^|]*\|$", re.MULTILINE)
@@ -80,8 +83,16 @@ def check_claims(path: str, text: str, targets: Set[str], commands: Set[str]) ->
         named = {name for names in MAKE.findall(code) for name in names.split()}
         for name in sorted(named - targets):
             yield Problem(path, line, f"make {name}: no such target")
-        for name in sorted(set(COMMAND.findall(code)) - commands):
-            yield Problem(path, line, f"/opt/cloud/bin/{name}: no such file in bin/")
+        for name in sorted({f"{one or other}/{name}" for one, other, name in COMMAND.findall(code)} - commands):
+            yield Problem(path, line, f"{name}: no such file")
+
+
+def check_bin(contract: str, paths: Iterable[str]) -> Iterator[Problem]:
+    """Find what is in bin/ and is neither a command of the contract nor one for people."""
+    for path in paths:
+        name = path.removeprefix("bin/")
+        if name != path and name not in OURS and not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", contract):
+            yield Problem(path, 0, "no command of docs/reference/contract.md: what units start is in libexec/")
 
 
 def unbuilt() -> tuple[list[tuple[str, str]], Set[str]]:
@@ -137,14 +148,14 @@ def check_units(path: str, text: str, known: Mapping[str, str], there: Set[str])
 def problems() -> list[Problem]:
     """Check all documents."""
     targets = make_targets((ROOT / "Makefile").read_text(encoding="utf-8"))
-    commands = {PurePosixPath(path).name for path in files() if path.startswith("bin/")}
-    found: list[Problem] = []
+    commands = {path for path in files() if path.startswith(("bin/", "libexec/"))}
+    found = list(check_bin(Path(ROOT, CONTRACT).read_text(encoding="utf-8"), files()))
     for path in documents():
         text = Path(ROOT, path).read_text(encoding="utf-8")
         found += check_links(path, text)
         found += check_claims(path, text, targets, commands)
         if path == "README.md":
-            found += check_unbuilt(path, text, *unbuilt(), commands)
+            found += check_unbuilt(path, text, *unbuilt(), {PurePosixPath(name).name for name in commands})
         if path == "docs/router.md":
             found += check_units(path, text, units(files()), set(files()))
     if "README.md" not in documents():

@@ -15,23 +15,24 @@ from pathlib import PurePosixPath
 
 from tests.checks.tree import PACKAGE, ROOT, Problem, python_files
 
-LAYERS = ("_kvm", "_databag", "_model", "_plan", "_apply", "_converge", "plugin_utils", "modules", "action", "filter")
-"""The packages of plugins/, the lowest first: each imports those before it."""
+PROGRAMS = ("lib", "libexec", "bin")
+PLUGINS = ("_kvm", "_databag", "_model", "_plan", "_apply", "_converge", "plugin_utils", "modules", "action", "filter")
+LAYERS = (*PLUGINS, *PROGRAMS)
+"""The packages of plugins/, and what runs without Ansible, the lowest first: each imports those before it."""
 Graph = dict[str, dict[str, int]]
 """Module to the modules that it imports, each with the line of the import."""
 
 
 def module_of(path: str) -> str:
-    """Return the name of a module: that of its package below plugins/, its own in bin/."""
+    """Return the name of a module: its path, with dots."""
     parts = PurePosixPath(path).with_suffix("").parts
-    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    return name if name.startswith("plugins.") else parts[-1]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def layer_of(module: str) -> str:
-    """Return the layer of a module of plugins/, nothing for any other."""
-    parts = module.split(".")
-    return next((part for part in parts[1:3] if part in LAYERS), "")
+    """Return the layer of a module, nothing for any other of plugins/."""
+    first, *rest = module.split(".")
+    return first if first in PROGRAMS else next((part for part in rest[:2] if part in LAYERS), "")
 
 
 def graph(texts: Mapping[str, str], *, types: bool = True) -> Graph:
@@ -66,9 +67,13 @@ def _targets(tree: ast.Module, known: Set[str]) -> Iterator[tuple[int, str]]:
         else:
             continue
         for choice in names:
-            found = (name.replace(f"{PACKAGE}.", "", 1) for name in choice)
-            if target := next((name for name in found if name in known), None):
+            if target := next((found for name in choice for found in _places(name) if found in known), None):
                 yield node.lineno, target
+
+
+def _places(name: str) -> tuple[str, str, str, str]:
+    """Return as what an imported name may be known: below plugins/, in lib/, or as a program."""
+    return name.replace(f"{PACKAGE}.", "", 1), f"lib.{name}", f"libexec.{name}", f"bin.{name}"
 
 
 def check_layers(found: Graph, paths: Mapping[str, str]) -> Iterator[Problem]:
@@ -113,7 +118,7 @@ def check(texts: Mapping[str, str]) -> list[Problem]:
 
 def sources(paths: Iterable[str]) -> dict[str, str]:
     """Return the content of the files that this check is about."""
-    wanted = (path for path in paths if path.startswith(("plugins/", "bin/", "lib/", "libexec/")))
+    wanted = (path for path in paths if path.startswith(("plugins/", *(f"{name}/" for name in PROGRAMS))))
     return {path: (ROOT / path).read_text(encoding="utf-8") for path in wanted}
 
 

@@ -12,13 +12,14 @@ from tests.mutants.places import PURE, Place
 UNIT = "tests/unit"
 COMMANDS = f"{UNIT}/commands"
 GOLDEN = f"{UNIT}/plan/test_golden.py"
+PROGRAMS = ("bin/", "lib/", "libexec/")
 LEFT_OUT = ("checks", "chaos", "plugin_utils")
 """What is not about the code that is changed; the fuzzer finds what it finds by chance."""
 
 
 def rounds(place: Place, tree: Path) -> list[list[str]]:
     """Return test files in rounds; a later one is asked when the one before has noticed nothing."""
-    first, rest = _programs(place.file, tree) if place.file.startswith("bin/") else _modules(place.file, tree)
+    first, rest = _programs(place.file, tree) if place.file.startswith(PROGRAMS) else _modules(place.file, tree)
     return [sorted(found) for found in (first, rest - first) if found]
 
 
@@ -47,8 +48,14 @@ def _names(paths: set[Path], tree: Path) -> set[str]:
 def _programs(file: str, tree: Path) -> tuple[set[str], set[str]]:
     """Return the test files that name a program, or one that uses it; then all of them."""
     name = Path(file).stem if file.endswith(".py") else Path(file).name
-    texts = {path.name: path.read_text(errors="replace") for path in (tree / "bin").iterdir() if path.is_file()}
-    users = {name} | {user for user, text in texts.items() if name in text}
+    texts = {
+        path.name: path.read_text(errors="replace")
+        for folder in PROGRAMS
+        for path in (tree / folder).rglob("*")
+        if path.is_file()
+    }
+    names = rf"vrlib(\.| import (.*, )?){name}\b" if file.startswith("lib/") else re.escape(name)
+    users = {Path(file).name} | {user for user, text in texts.items() if re.search(names, text)}
     named = re.compile("|".join(rf"\b{re.escape(user)}\b" for user in sorted(users)))
     tests = {
         f"{COMMANDS}/{path.name}": path.read_text(encoding="utf-8") for path in (tree / COMMANDS).glob("test_*.py")

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Find what can be changed: cosmic-ray's operators over the pure packages and the Python programs of bin/."""
+"""Find what can be changed: cosmic-ray's operators over the pure packages and the Python of bin/, libexec/ and lib/."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def sources() -> list[str]:
 
 
 def _program(name: str) -> bool:
-    if not name.startswith("bin/"):
+    if not name.startswith(("bin/", "lib/", "libexec/")):
         return False
     first = (ROOT / name).read_text(encoding="utf-8").partition("\n")[0]
     return name.endswith(".py") or "python" in first

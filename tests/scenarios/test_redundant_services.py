@@ -208,7 +208,7 @@ def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
         old.wait_boot()
         pair.settle()
         time.sleep(SECONDS / 2)
-        new.exec("/opt/cloud/bin/vr-transition", "again")
+        new.exec("/opt/cloudstack/libexec/vr-transition", "again")
         assert [smuggled(router) for router in pair.routers.values()] == [[], []]
     stranger.ip("link", "set", "eth0", "down")
     forget_the_attack(pair)

@@ -232,7 +232,7 @@ def test_a_vm_is_not_taken_for_a_router(pair: Pair) -> None:
         old.exec("pkill", "-KILL", "keepalived")
         wait_for(lambda: status(new) == "PRIMARY", pair.bound + 5, "the failover that is due")
         time.sleep(SECONDS / 2)
-        new.exec("/opt/cloud/bin/vr-transition", "again")
+        new.exec("/opt/cloudstack/libexec/vr-transition", "again")
         assert smuggled(old) == smuggled(new) == []
     assert roles.both == []
     assert roles.seen == {old.name: ["PRIMARY", "BACKUP"], new.name: ["BACKUP", "PRIMARY"]}

@@ -27,7 +27,7 @@ Links = dict[str, str]
 
 PREFIX = "collection-"
 QUEUE = "/run/cloudstack/queue.lock"
-"""Held by whoever converges on the router itself (vr_queue.py)."""
+"""Held by whoever converges on the router itself (lib/vrlib/queue.py)."""
 PATIENCE = 600.0
 """Seconds; no command of the management server takes longer."""
 
@@ -53,10 +53,10 @@ def read(archive: str) -> Tree:
 
 
 def installed(dest: str) -> Tree:
-    """Return the tree of an installed collection without its bytecode; empty when there is none."""
+    """Return the tree of an installed collection without bytecode and forwarders; empty when there is none."""
     tree: Tree = {}
     for path in sorted(Path(dest).rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:
             tree[str(path.relative_to(dest))] = (stat.S_IMODE(path.stat().st_mode), path.read_bytes())
     return tree
 
@@ -87,6 +87,7 @@ def exchange(tree: Tree, dest: str, home: str) -> None:
         former = tempfile.mkdtemp(prefix=f"{PREFIX}former-", dir=home)
     new = tempfile.mkdtemp(prefix=PREFIX, dir=home)
     _write(tree, new)
+    _forward(os.path.realpath(dest), new)
     os.sync()  # else a power cut may find the link on the disk and the files empty
     with _between_converges():
         _link(new, dest, former)
@@ -105,7 +106,7 @@ def link(links: Links, dest: str) -> None:
 
 @contextmanager
 def _between_converges() -> Iterator[None]:
-    """Keep converges of the router's own from beginning, once the one that runs has ended (vr_queue.py).
+    """Keep converges of the router's own from beginning, once the one that runs has ended (lib/vrlib/queue.py).
 
     A converge reads its tasks one after the other. One from a control node brings the collection along.
     """
@@ -133,6 +134,16 @@ def _write(tree: Tree, directory: str) -> None:
         path.chmod(mode)
     for folder, _folders, _names in os.walk(directory):
         os.chmod(folder, 0o755)  # noqa: S103  # whatever the umask is, others may read it
+
+
+def _forward(former: str, new: str) -> None:
+    """Leave links in bin/ to programs that the former release had there, and the new one has in libexec/.
+
+    A configuration that was loaded before the upgrade, such as keepalived's, names them there until it is written anew.
+    """
+    for name in os.listdir(f"{former}/bin") if os.path.isdir(f"{former}/bin") else ():
+        if os.path.isfile(f"{new}/libexec/{name}") and not os.path.lexists(f"{new}/bin/{name}"):
+            os.symlink(f"../libexec/{name}", f"{new}/bin/{name}")
 
 
 def _is_directory(path: str) -> bool:

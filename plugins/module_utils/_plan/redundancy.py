@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Redundancy: keepalived decides who is primary, conntrackd remembers; here is what both need, and the transition.
 
-A transition starts no interpreter and decides nothing: /opt/cloud/bin/vr-transition carries out what is prepared here.
+A transition starts no interpreter and decides nothing: libexec/vr-transition carries out what is prepared here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 HEADER = "# Owned by cloudstack.virtual_router (redundancy): do not edit."
 DIRECTORY = "/var/lib/cloudstack/redundancy"
 RUN = "/run/cloudstack/redundancy"
-TRANSITION = "/opt/cloud/bin/vr-transition"
+TRANSITION = "/opt/cloudstack/libexec/vr-transition"
 PAIR = f"{DIRECTORY}/pair"
 PEERS = f"{DIRECTORY}/peers.nft"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"

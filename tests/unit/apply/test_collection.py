@@ -49,7 +49,8 @@ def test_what_is_packed_here_is_what_a_router_has(tmp_path: Path, dest: str) -> 
     path.write_bytes(pack())
     tree = collection.read(str(path))
     assert tree["bin/update_config.py"][0] == 0o755
-    assert "roles/system/files/etc/ansible/ansible.cfg" in tree
+    assert tree["libexec/vr-boot"][0] == 0o755
+    assert {"lib/vrlib/command.py", "roles/system/files/etc/ansible/ansible.cfg"} <= tree.keys()
     assert not [name for name in tree if name.endswith(".pyc") or name.startswith(("tests", "build"))]
     old = os.umask(0o077)
     try:
@@ -144,6 +145,18 @@ def test_links_lead_to_the_release_in_use(dest: str, tmp_path: Path) -> None:
     exchange({"bin/run": (0o755, b"2")}, dest)
     assert (tmp_path / "opt/cloud/bin/run").read_bytes() == b"2"
     assert os.listdir(tmp_path / "opt/cloud") == ["bin"]
+
+
+def test_a_program_that_has_moved_is_found_where_a_loaded_configuration_names_it(dest: str) -> None:
+    """keepalived goes on to call bin/vr-transition until a converge writes its file anew, which may take upgrades."""
+    exchange({"bin/vr-transition": (0o755, b"#!/bin/sh\necho old\n"), "bin/vr-gone": (0o755, b"#!/bin/sh\n")}, dest)
+    moved: collection.Tree = {**TREE, "libexec/vr-transition": (0o755, b'#!/bin/sh\necho "new $1"\n')}
+    for number in (b"1", b"2"):
+        exchange({**moved, "number": (0o644, number)}, dest)
+        told = subprocess.run([f"{dest}/bin/vr-transition", "backup"], capture_output=True, check=True).stdout
+        assert told == b"new backup\n"
+        assert sorted(os.listdir(f"{dest}/bin")) == ["run", "vr-transition"]
+        assert collection.installed(dest) == {**moved, "number": (0o644, number)}, "so the next run changes nothing"
 
 
 def test_a_converge_that_runs_is_waited_for(dest: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.checks.documents import (
     ROOT,
     anchors,
+    check_bin,
     check_claims,
     check_links,
     check_unbuilt,
@@ -56,6 +57,9 @@ def test_make_targets() -> None:
     assert make_targets("A := b\na b: c\nd: ## help\n\t@e: f\n.PHONY: g\n") == {"a", "b", "d"}
 
 
+COMMANDS = {"bin/update_config.py", "libexec/vr-boot"}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -65,13 +69,20 @@ def test_make_targets() -> None:
         ("`make tests`", "make tests: no such target"),
         ("```\ncd x && make rest\n```\n", "make rest: no such target"),
         ("run `/opt/cloud/bin/update_config.py x`", None),
-        ("run `/opt/cloud/bin/nothing.sh`", "/opt/cloud/bin/nothing.sh: no such file in bin/"),
+        ("run `/opt/cloud/bin/nothing.sh`", "bin/nothing.sh: no such file"),
+        ("run `/opt/cloudstack/libexec/vr-boot`, `/opt/cloud/bin/vr-boot`", "bin/vr-boot: no such file"),
     ],
 )
 def test_check_claims(text: str, words: str | None) -> None:
     """Commands in code are looked up, words in sentences are not."""
-    found = [problem.text for problem in check_claims("x.md", text, {"test", "demo"}, {"update_config.py"})]
+    found = [problem.text for problem in check_claims("x.md", text, {"test", "demo"}, COMMANDS)]
     assert found == ([] if words is None else [words])
+
+
+def test_what_units_start_is_not_in_bin() -> None:
+    paths = ["bin/update_config.py", "bin/vr-unlock", "bin/vr-boot", "bin/config.py", "libexec/vr-boot", "README.md"]
+    found = check_bin("| update_config.py | for each drop |", paths)
+    assert [problem.path for problem in found] == ["bin/vr-boot", "bin/config.py"]
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -30,12 +30,23 @@ def test_so_is_one_inside_a_function_and_one_of_a_module_by_its_package() -> Non
 
 
 def test_a_circle_is_told_once() -> None:
-    files = {"bin/vr_a.py": "import vr_b\n", "bin/vr_b.py": "from vr_c import x\n", "bin/vr_c.py": "import vr_a\n"}
-    assert told(files) == ["bin/vr_a.py:1: a circle: vr_a → vr_b → vr_c → vr_a"]
+    texts = {"a": "from vrlib import b\n", "b": "from vrlib.c import x\n", "c": "import vrlib.a\n"}
+    (line,) = told({f"lib/vrlib/{name}.py": text for name, text in texts.items()})
+    assert line == "lib/vrlib/a.py:1: a circle: lib.vrlib.a → lib.vrlib.b → lib.vrlib.c → lib.vrlib.a"
 
 
 def test_a_way_that_does_not_come_back_is_no_circle() -> None:
-    assert told({"bin/vr_a.py": "import vr_b\nimport vr_c\n", "bin/vr_b.py": "import vr_c\n", "bin/vr_c.py": ""}) == []
+    texts = {"a": "from vrlib import b, c\n", "b": "from vrlib import c\n", "c": ""}
+    assert told({f"lib/vrlib/{name}.py": text for name, text in texts.items()}) == []
+
+
+def test_neither_the_collection_nor_the_library_leads_up_to_what_runs_without_ansible() -> None:
+    files = {APPLY: "from vrlib import one\n", "lib/vrlib/one.py": "import update\n", "bin/update.py": ""}
+    assert told(files) == [
+        f"{APPLY}:1: _apply is below lib, and imports lib.vrlib.one",
+        "lib/vrlib/one.py:1: lib is below bin, and imports bin.update",
+    ]
+    assert told({APPLY: "", "lib/vrlib/one.py": f"from {UTILS}._apply import two\n"}) == []
 
 
 def test_what_is_imported_for_annotations_closes_no_circle_but_comes_from_no_higher_layer() -> None:

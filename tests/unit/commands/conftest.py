@@ -69,6 +69,15 @@ class Router:
     def path(self, path: str) -> Path:
         return self.root / path.lstrip("/")
 
+    def program(self, name: str) -> Path:
+        """Return where a command, or what a unit starts, is."""
+        daemon = self.path(f"/opt/cloudstack/libexec/{name}")
+        return daemon if daemon.exists() else self.path(f"/opt/cloud/bin/{name}")
+
+    def library(self, name: str) -> Path:
+        """Return a module of what they share."""
+        return self.path(f"{COLLECTION}/lib/vrlib/{name}.py")
+
     def put(self, path: str, content: str | bytes = "", mode: int = 0o644) -> Path:
         file = self.path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +99,7 @@ class Router:
     def start(self, command: str, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         # The environment is the caller's own business: nothing of it may matter.
         return subprocess.Popen(
-            [str(self.path(f"/opt/cloud/bin/{command}")), *args],
+            [str(self.program(command)), *args],
             env={"PATH": "/nowhere", **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -121,10 +130,14 @@ class Router:
 def router(tmp_path: Path) -> Router:
     """Return a router with the real commands and collection, a stand-in playbook, and empty state."""
     made = Router(tmp_path / "router")
-    shutil.copytree(CHECKOUT / "bin", made.path("/opt/cloud/bin"), ignore=shutil.ignore_patterns("__pycache__"))
-    link = made.path(COLLECTION)
-    link.parent.mkdir(parents=True)
-    link.symlink_to(CHECKOUT)
+    collection = made.path(COLLECTION)
+    for folder in ("bin", "lib", "libexec"):
+        shutil.copytree(CHECKOUT / folder, collection / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("plugins", "playbooks", "roles", "templates", "meta"):
+        (collection / folder).symlink_to(CHECKOUT / folder)
+    for path, folder in (("/opt/cloud/bin", "bin"), ("/opt/cloudstack/libexec", "libexec")):
+        made.path(path).parent.mkdir(parents=True, exist_ok=True)
+        made.path(path).symlink_to(collection / folder)
     made.put("/opt/cloudstack/venv/bin/ansible-playbook", PLAYBOOK, 0o755)
     for folder in ("var/cache/cloud", "etc/cloudstack", "var/lib/cloudstack/results", "var/log/cloudstack", "root"):
         made.path(folder).mkdir(parents=True)

@@ -70,25 +70,22 @@ def test_a_full_log_is_answered_at_once_and_in_bounds(router: Router) -> None:
 
 
 def test_records_are_one_line_whatever_is_said(router: Router) -> None:
-    write(router, 'vr_alerts.write("CRIT", "a\\\\b", "x\\ny\\\\n z\\0 \\x1b[0m  é")')
+    write(router, 'alerts.write("CRIT", "a\\\\b", "x\\ny\\\\n z\\0 \\x1b[0m  é")')
     time.sleep(1.1)
     (found,) = fetch(router)
     assert found.endswith(" [CRIT] [a/b] x y/n z? ?[0m é")
 
 
 def write(router: Router, code: str) -> None:
-    script = router.put(
-        "/opt/cloud/bin/write.py",
-        "import os, sys, time\nsys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))\nimport vr_alerts\n"
-        + code,
-    )
+    head = f"import sys, time\nsys.path.insert(0, {str(router.library('').parents[1])!r})\nfrom vrlib import alerts\n"
+    script = router.put("/opt/cloud/bin/write.py", head + code)
     done = subprocess.run(["python3", "-IS", str(script)], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
 def test_each_of_a_thousand_comes_once_while_the_log_is_renamed(router: Router) -> None:
     """Four writers, a reader that goes on from its own last timestamp, and a log that is renamed often."""
-    library = router.path("/opt/cloud/bin/vr_alerts.py")
+    library = router.library("alerts")
     library.write_text(library.read_text().replace("MOST_BYTES = 1024 * 1024", "MOST_BYTES = 12 * 1024"))
     script = router.put("/opt/cloud/bin/write.py", WRITER)
     writers = [subprocess.Popen(["python3", "-IS", str(script), str(number)]) for number in range(4)]
@@ -113,18 +110,18 @@ def test_each_of_a_thousand_comes_once_while_the_log_is_renamed(router: Router) 
 
 WRITER = """
 import os, random, sys, time
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import vr_alerts
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
+from vrlib import alerts
 for count in range(250):
-    vr_alerts.write("ALERT", "test", f"{sys.argv[1]}-{count}")
+    alerts.write("ALERT", "test", f"{sys.argv[1]}-{count}")
     time.sleep(random.random() / 7)
 """
 
 
 def test_what_comes_again_is_counted(router: Router) -> None:
-    library = router.path("/opt/cloud/bin/vr_alerts.py")
+    library = router.library("alerts")
     library.write_text(library.read_text().replace("WINDOW = 600.0", "WINDOW = 1.0"))
-    write(router, 'for _ in range(5):\n    vr_alerts.write("ALERT", "x", "again")\ntime.sleep(1.1)\nvr_alerts.flush()')
+    write(router, 'for _ in range(5):\n    alerts.write("ALERT", "x", "again")\ntime.sleep(1.1)\nalerts.flush()')
     lines = router.path(LOG).read_text().splitlines()
     assert [line.partition("] again")[2] for line in lines] == ["", " (5 times in 0 min)"]
 
@@ -138,15 +135,15 @@ def test_an_alert_is_added_by_a_command(router: Router) -> None:
 def test_a_record_that_the_disk_does_not_take_whole_is_not_torn(router: Router) -> None:
     write(
         router,
-        'import resource\nvr_alerts.write("ALERT", "x", "whole")\n'
+        'import resource\nalerts.write("ALERT", "x", "whole")\n'
         "resource.setrlimit(resource.RLIMIT_FSIZE, (90, 90))\n"
-        'vr_alerts.write("ALERT", "x", "torn " * 50)\n',
+        'alerts.write("ALERT", "x", "torn " * 50)\n',
     )
     assert [line.rpartition(" ")[2] for line in router.path(LOG).read_text().splitlines()] == ["whole"]
 
 
 def test_a_full_memory_stops_nobody_who_has_an_alert(router: Router, namespaces: list[str]) -> None:
-    place, program = router.path("/run"), router.path("/opt/cloud/bin/vr-alert")
+    place, program = router.path("/run"), router.path("/opt/cloudstack/libexec/vr-alert")
     place.mkdir()
     script = f"mount -t tmpfs -o nr_inodes=1 none {place} && {program} ALERT x full"
     done = subprocess.run([*namespaces, "sh", "-c", script], capture_output=True, text=True, check=False)
@@ -167,7 +164,7 @@ def test_a_daemon_that_was_stopped_is_no_alert(router: Router) -> None:
 
 
 def test_a_daemon_that_cannot_run_is_critical_until_it_runs(router: Router) -> None:
-    library = router.path("/opt/cloud/bin/vr_ended.py")
+    library = router.library("ended")
     library.write_text(library.read_text().replace("PAUSE = 4.0", "PAUSE = 0.0").replace("WINDOW / 6", "0"))
     for _end in range(10):
         ended(router, SERVICE_RESULT="signal")
@@ -176,6 +173,6 @@ def test_a_daemon_that_cannot_run_is_critical_until_it_runs(router: Router) -> N
         "[ALERT] [dnsmasq] The process dnsmasq is not running (killed KILL), restarted",
         "[CRIT] [dnsmasq] The process dnsmasq recover failed",
     ]
-    write(router, 'import vr_ended\nvr_ended.recovered(["dnsmasq@tier_10_1_1_0", "nginx"])')
+    write(router, 'from vrlib import ended\nended.recovered(["dnsmasq@tier_10_1_1_0", "nginx"])')
     last = router.path(LOG).read_text().splitlines()[-1]
     assert last.endswith("[INFO] [dnsmasq] The process dnsmasq is recovered successfully")

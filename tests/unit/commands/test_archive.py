@@ -215,7 +215,7 @@ def test_a_bad_item_costs_no_other(filled: Router) -> None:
 
 
 def test_what_goes_on_does_not_outlast_the_archive(filled: Router) -> None:
-    library = filled.path("/opt/cloud/bin/vr_archive.py")
+    library = filled.library("archive")
     library.write_text(library.read_text().replace("LIMIT = 60.0", "LIMIT = 2.0"))
     filled.put("/etc/cloudstack-diagnostics.d/slow", "#!/bin/sh\nsleep 77\n", 0o755).parent.chmod(0o755)
     filled.put("/etc/cloudstack-diagnostics.d/next", f"#!/bin/sh\n>{filled.path('/next')}\n", 0o755)

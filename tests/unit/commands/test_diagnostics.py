@@ -125,8 +125,8 @@ def test_hostile_lines_start_nothing_but_the_tools(tools: Router) -> None:
 
 FUZZ = f"""
 import os, random, re, sys
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import vr_bounded, vr_diagnostics
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
+from vrlib import bounded, diagnostics
 random.seed({random.Random(7).random()})
 PIECES = ["ping", "ping6", "arping", "traceroute", "traceroute6", "sh", "-c", "-c4", "-I", "-i", "eth2", "lo", "-f",
   "-A", "-U", "-l", "-m", "--", "-", "$(id)", "`id`", ";reboot", "|", "&&", "192.0.2.1", "::1", "a.example", "../x",
@@ -136,16 +136,16 @@ LOUD = (("-f", "ping"), ("-b", "ping"), ("-U", "arping"))
 made = []
 def run(argv, *, limit, most):
     made.append(argv)
-    return vr_bounded.Outcome(b"a&&&b", b"", 0)
-vr_bounded.run = run
+    return bounded.Outcome(b"a&&&b", b"", 0)
+bounded.run = run
 allowed = 0
 for number in range(10000):
     words = [random.choice(PIECES[:5]) if random.random() < 0.8 else random.choice(PIECES)]
     words += [random.choice(PIECES) for _ in range(random.randrange(6))]
     made.clear()
     try:
-        argv = vr_diagnostics.command(words)
-    except vr_diagnostics.RefusedError:
+        argv = diagnostics.command(words)
+    except diagnostics.RefusedError:
         continue
     allowed += 1
     assert argv[0] in ("ping", "arping", "traceroute"), argv
@@ -173,10 +173,8 @@ def test_output_is_cut(router: Router) -> None:
 
 def test_an_absent_tool_is_said_to_be(router: Router) -> None:
     router.put("/usr/sbin/ping", "", 0o644)
-    router.put(
-        "/opt/cloud/bin/vr_command.py",
-        router.path("/opt/cloud/bin/vr_command.py").read_text().replace('dict.fromkeys((ROOT, ""))', "(ROOT,)"),
-    )
+    library = router.library("command")
+    library.write_text(library.read_text().replace('dict.fromkeys((ROOT, ""))', "(ROOT,)"))
     out, err, status = answer(router, "ping", "192.0.2.1")
     assert (out, status) == ("", "127")
     assert err.startswith("ping: ")
@@ -184,7 +182,7 @@ def test_an_absent_tool_is_said_to_be(router: Router) -> None:
 
 def test_a_tool_that_goes_on_is_stopped_with_what_came_so_far(router: Router) -> None:
     """The limit is lowered in this copy: what is tried is that all of the group ends, children included."""
-    library = router.path("/opt/cloud/bin/vr_diagnostics.py")
+    library = router.library("diagnostics")
     library.write_text(library.read_text().replace("LIMIT = 55.0", "LIMIT = 1.0"))
     pids = router.path("/pids.txt")
     router.tool("ping", f"echo so far; trap '' INT; sleep 77 & echo $! >{pids}; wait; sleep 77")
@@ -198,7 +196,7 @@ def test_a_tool_that_goes_on_is_stopped_with_what_came_so_far(router: Router) ->
 
 def test_the_look_up_is_a_part_of_the_time(router: Router) -> None:
     """The NIC of a name must be known before arping is started."""
-    library = router.path("/opt/cloud/bin/vr_diagnostics.py")
+    library = router.library("diagnostics")
     text = library.read_text().replace("LIMIT = 55.0", "LIMIT = 2.0")
     library.write_text(text.replace("socket.gethostbyname(target)", "time.sleep(2) or '127.0.0.1'"))
     router.tool("arping", "exec sleep 77")

@@ -184,7 +184,7 @@ def test_dhcp_hosts_that_are_missing_fail(watched: Router) -> None:
 
 def test_results_are_kept_in_memory_until_the_disk_takes_them(watched: Router, namespaces: list[str]) -> None:
     kept = watched.put("/var/lib/cloudstack/health/basic.json", json.dumps({"odd.service": ENTRY}))
-    program, folder = watched.path("/opt/cloud/bin/vr-health"), kept.parent
+    program, folder = watched.path("/opt/cloudstack/libexec/vr-health"), kept.parent
     script = f"mount -t tmpfs -o ro none {folder} && {program} basic && {folder.parents[3]}/opt/cloud/bin/"
     done = subprocess.run(
         [*namespaces, "sh", "-c", f"{script}getRouterMonitorResults.sh false"],
@@ -211,7 +211,7 @@ def test_databags_that_are_damaged_fail_a_check(watched: Router) -> None:
 
 
 def test_a_run_that_fails_is_no_answer(watched: Router) -> None:
-    watched.put("/opt/cloud/bin/vr-health", "#!/bin/sh\nexit 1\n", 0o755)
+    watched.put("/opt/cloudstack/libexec/vr-health", "#!/bin/sh\nexit 1\n", 0o755)
     assert "vr-health basic: exit status 1" in watched.fails("getRouterMonitorResults.sh", "true")
 
 
@@ -269,7 +269,7 @@ def _entries(found: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def test_own_checks_do_not_outlast_the_run(watched: Router) -> None:
-    library = watched.path("/opt/cloud/bin/vr_check.py")
+    library = watched.library("check")
     library.write_text(library.read_text().replace("LIMIT = 15.0", "LIMIT = 4.0"))
     pids = watched.path("/pids.txt")
     for name in ("a.sh", "b.sh"):

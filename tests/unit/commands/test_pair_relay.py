@@ -18,7 +18,7 @@ from tests.unit.apply.namespace import Namespace, namespace, needs_root
 
 pytestmark = needs_root
 
-SCRIPT = Path(__file__).resolve().parents[3] / "bin" / "vr-pair-relay"
+SCRIPT = Path(__file__).resolve().parents[3] / "libexec" / "vr-pair-relay"
 KEY = "11" * 32
 TELL = (
     "import socket, sys\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bin"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "lib"))
 
-import vr_pair_wire as wire
-from vr_pair_wire import NOBODY, Wire
+from vrlib import pair_wire as wire
+from vrlib.pair_wire import NOBODY, Wire
 
 KEY = bytes(range(32))
 

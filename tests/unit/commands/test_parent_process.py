@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = Path(__file__).resolve().parents[3] / "bin/vr-converged"
+COMMAND = Path(__file__).resolve().parents[3] / "libexec/vr-converged"
 
 # The listener is its descriptor 3, as systemd gives it. What is played writes its PID, and ends when it may.
 MAIN = r"""

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "bin" / "vr-password-server"
+SCRIPT = Path(__file__).resolve().parents[3] / "libexec" / "vr-password-server"
 NETWORK = f"127.{os.getpid() >> 8 & 127}.{os.getpid() & 255}"
 """One of its own for each process that runs tests."""
 SERVER, SECOND = f"{NETWORK}.1", f"{NETWORK}.2"

@@ -243,7 +243,7 @@ def test_manage_service_has_a_primary_give_way_before_keepalived_is_stopped(rout
 
 
 def test_cks_iso_without_a_drive_says_so(router: Router) -> None:
-    library = router.path("/opt/cloud/bin/vr_cks_iso.py")
+    library = router.library("cks_iso")
     library.write_text(library.read_text().replace("PATIENCE = 10.0", "PATIENCE = 0.1"))
     assert "no drive" in router.fails("cks_iso.sh", "true")
     assert router.run("cks_iso.sh", "false").returncode == 0

@@ -327,7 +327,7 @@ def test_killing_the_command_does_not_stop_the_converge(router: Router) -> None:
 
 
 def test_a_converge_that_does_not_end_is_ended_and_told(router: Router) -> None:
-    module = router.path("/opt/cloud/bin/vr_command.py")
+    module = router.library("command")
     text = module.read_text()
     assert text.count("LIMIT = 590.0") == 1
     module.write_text(text.replace("LIMIT = 590.0", "LIMIT = 1.0"))
@@ -345,7 +345,7 @@ def test_waiting_for_a_turn_ends_too(router: Router) -> None:
     running = router.start("update_config.py", "a.json")
     while not router.calls():
         time.sleep(0.02)
-    module = router.path("/opt/cloud/bin/vr_command.py")
+    module = router.library("command")
     module.write_text(module.read_text().replace("LIMIT = 590.0", "LIMIT = 1.0"))
     assert router.fails("update_config.py", "a.json") == "another converge did not finish within 1 s"
     running.communicate()

@@ -30,8 +30,8 @@ def keeper(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the script as a module; vici is on routers alone."""
     errors = SimpleNamespace(CommandException=StopError, SessionException=StopError)
     monkeypatch.setitem(sys.modules, "vici", SimpleNamespace(Session=object, exception=errors))  # type: ignore[arg-type]
-    monkeypatch.setattr(sys, "path", [str(ROOT / "bin"), *sys.path])
-    loader = SourceFileLoader("vr_vpn_keeper", str(ROOT / "bin/vr-vpn-keeper"))
+    monkeypatch.setattr(sys, "path", [str(ROOT / "lib"), *sys.path])
+    loader = SourceFileLoader("vr_vpn_keeper", str(ROOT / "libexec/vr-vpn-keeper"))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)

@@ -39,7 +39,7 @@ def bring(router: Router, line: str, age: float = 10.0) -> None:
 
 def shorten(router: Router, constant: str, seconds: float) -> None:
     """Make a router less patient than a real one."""
-    module = router.path("/opt/cloud/bin/vr_boot.py")
+    module = router.library("boot")
     text, count = re.subn(rf"^{constant} = .*$", f"{constant} = {seconds}", module.read_text(), flags=re.MULTILINE)
     assert count == 1
     module.write_text(text)

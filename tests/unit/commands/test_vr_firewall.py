@@ -34,7 +34,7 @@ FOREIGN = "table inet foreign {\n\tchain y {\n\t\ttype filter hook forward prior
 
 def restored(router: Router, namespaces: list[str]) -> tuple[subprocess.CompletedProcess[str], str]:
     """Run vr-firewall with the real nft where there are no rules; return how it ended, and the ruleset."""
-    restore, live = router.path("/opt/cloud/bin/vr-firewall"), router.path("/live.nft")
+    restore, live = router.path("/opt/cloudstack/libexec/vr-firewall"), router.path("/live.nft")
     script = f"{restore}; status=$?; nft list ruleset >{live}; exit $status"
     done = subprocess.run([*namespaces, "sh", "-c", script], check=False, capture_output=True, text=True)
     return done, live.read_text()
@@ -128,7 +128,7 @@ def test_a_saved_ruleset_that_is_not_whole_closes_the_router_loudly(
 
 def test_a_file_that_is_cut_at_any_line_is_not_whole(router: Router) -> None:
     """No line but the last can say that it is the last."""
-    loader = load(router.path("/opt/cloud/bin/vr-firewall"))
+    loader = load(router.path("/opt/cloudstack/libexec/vr-firewall"))
     lines = WHOLE.splitlines(keepends=True)
     for count in range(len(lines)):
         with pytest.raises(loader.DamagedError):
@@ -170,22 +170,26 @@ def test_the_control_nic_is_known_before_any_converge(
 ) -> None:
     for path, content in files.items():
         router.put(path, content)
-    assert load(router.path("/opt/cloud/bin/vr-firewall")).control_nics() == nics
+    assert load(router.path("/opt/cloudstack/libexec/vr-firewall")).control_nics() == nics
+
+
+LIBRARY = ("vrlib", "vrlib.command", "vrlib.process")
 
 
 def load(path: Path) -> Any:
     """Return a command as a module, with the files of the router that it is on."""
-    for name in ("vr_command", "vr_process"):
+    for name in LIBRARY:
         sys.modules.pop(name, None)
+    library = str(path.resolve().parents[1] / "lib")
     loader = SourceFileLoader("vr_firewall", str(path))
     module = ModuleType("vr_firewall")
     module.__file__ = str(path)
-    sys.path.insert(0, str(path.parent))
+    sys.path.insert(0, library)
     try:
         loader.exec_module(module)
     finally:
-        sys.path.remove(str(path.parent))
-        for name in ("vr_command", "vr_process"):
+        sys.path.remove(library)
+        for name in LIBRARY:
             sys.modules.pop(name, None)
     return module
 
@@ -197,7 +201,7 @@ def test_a_closed_router_lets_itself_and_nobody_else_in(router: Router, namespac
         "ip address add 10.1.1.1/24 dev eth0; ip link set eth0 up",
         "ip -n outside address add 10.1.1.2/24 dev eth0; ip -n outside link set eth0 up",
         f"ip netns exec outside {ping} 10.1.1.1 >/dev/null && echo open",
-        f"{router.path('/opt/cloud/bin/vr-firewall')} >/dev/null",
+        f"{router.path('/opt/cloudstack/libexec/vr-firewall')} >/dev/null",
         f"{ping} 127.0.0.1 >/dev/null && echo self; {ping} 10.1.1.2 >/dev/null && echo out",
         f"ip netns exec outside {ping} 10.1.1.1 >/dev/null || echo closed",
     )
@@ -233,7 +237,7 @@ def test_a_closed_router_answers_ssh_on_the_control_nic_and_nothing_else(router:
             f"ip -n {side} route add default via 10.{number}.0.1",
         ]
     lines += ["ip netns exec public ping -c 1 -W 1 10.0.0.2 >/dev/null && echo before: forwarded"]
-    lines += [f"{router.path('/opt/cloud/bin/vr-firewall')} || echo loud"]
+    lines += [f"{router.path('/opt/cloudstack/libexec/vr-firewall')} || echo loud"]
     for side in ("guest", "control", "public"):
         for address, port in (("10.0.0.1", 3922), ("10.1.0.1", 3922), ("10.1.0.1", 22), ("10.2.0.1", 80)):
             lines += [f"echo {side} {address} {port} $(ip netns exec {side} python3 {ask} {address} {port})"]

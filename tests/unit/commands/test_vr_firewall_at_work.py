@@ -27,7 +27,7 @@ def test_a_packet_filter_that_a_converge_has_loaded_is_left_alone(
     if sign:
         router.put(sign)
     loaded = router.put("/loaded.nft", RULESET)
-    restore, live = router.path("/opt/cloud/bin/vr-firewall"), router.path("/live.nft")
+    restore, live = router.path("/opt/cloudstack/libexec/vr-firewall"), router.path("/live.nft")
     script = f"nft -f {loaded} && {restore} && nft list ruleset >{live}"
     done = subprocess.run([*namespaces, "sh", "-c", script], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "the packet filter is loaded already\n", "")
@@ -88,7 +88,7 @@ def test_whoever_is_connected_when_a_machine_is_provisioned_stays_so(
         "ip link add eth1 type veth peer name eth0 netns outside",
         "ip address add 10.1.0.1/24 dev eth1; ip link set eth1 up",
         "ip -n outside address add 10.1.0.2/24 dev eth0; ip -n outside link set eth0 up",
-        f"{sys.executable} {server} {client} {router.path('/opt/cloud/bin/vr-firewall')}",
+        f"{sys.executable} {server} {client} {router.path('/opt/cloudstack/libexec/vr-firewall')}",
     )
     done = subprocess.run([*namespaces, "sh", "-c", "\n".join(lines)], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -27,7 +27,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag
 from tests.unit.databag.stores import in_child, router
 from tests.unit.databag.support import rules
 
-COMMAND = Path(__file__).resolve().parents[3] / "bin/vr_command.py"
+COMMAND = Path(__file__).resolve().parents[3] / "lib/vrlib/command.py"
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ def test_nobody_asks_for_the_plan_before_it_is_made() -> None:
 
 
 def resident_parent(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return bin/vr-converged as a module; its dataclasses look it up by its name."""
-    loader = SourceFileLoader("vr_converged", str(ROOT / "bin/vr-converged"))
+    """Return libexec/vr-converged as a module; its dataclasses look it up by its name."""
+    loader = SourceFileLoader("vr_converged", str(ROOT / "libexec/vr-converged"))
     spec = spec_from_loader(loader.name, loader)
     assert spec is not None
     module = module_from_spec(spec)

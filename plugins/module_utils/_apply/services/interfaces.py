@@ -25,7 +25,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
     Step,
 )
 
-LOCKDOWN = "/opt/cloud/bin/lockdown.nft"
+LOCKDOWN = "/opt/cloudstack/libexec/lockdown.nft"
 """What a router lets through without a ruleset of its own; the boot unit loads the same."""
 
 

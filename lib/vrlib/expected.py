@@ -1,0 +1,87 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Know what the databags expect of the router, computed when they have changed, and kept in memory in between."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from vrlib import command as vr
+
+KEPT = "/run/cloudstack/health/expected.json"
+STATE = "/run/cloudstack/redundancy/state"
+SYSFS = "/sys/class/net"
+
+
+def expected() -> dict[str, Any]:
+    """Return what is expected; see health.py of the collection."""
+    key = _key()
+    try:
+        with open(vr.at(KEPT), encoding="utf-8") as file:
+            kept: dict[str, Any] = json.load(file)
+        if kept["key"] == key:
+            return kept
+    except (FileNotFoundError, ValueError, KeyError):
+        # In memory, and replaced as a whole: what is damaged is computed anew.
+        kept = {}
+    kept = {"key": key, **_computed()}
+    os.makedirs(os.path.dirname(vr.at(KEPT)), mode=0o700, exist_ok=True)
+    vr.write_atomically(vr.at(KEPT), json.dumps(kept).encode())
+    return kept
+
+
+def _key() -> list[str]:
+    """Tell this state of databags, NICs, VRRP and code from every other."""
+    folder, found = vr.at(vr.DATABAGS), []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.endswith(".json"):
+            status = entry.stat()
+            found.append(f"{entry.name} {status.st_mtime_ns} {status.st_size} {status.st_ino}")
+    code = os.stat(__file__)
+    return [*found, *sorted(os.listdir(vr.at(SYSFS))), state(), f"{code.st_mtime_ns} {code.st_ino}"]
+
+
+def state() -> str:
+    """Return the word that the last transition left."""
+    try:
+        with open(vr.at(STATE), encoding="ascii", errors="replace") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _computed() -> dict[str, Any]:
+    made = router()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.health import expected as plan
+
+    return plan(made)
+
+
+def store() -> Any:
+    """Return what reads databags and drops."""
+    vr.use_collection()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Paths, Store
+
+    return Store(Paths(Path(vr.at("/"))))
+
+
+def router(bags: dict[str, Any] | None = None) -> Any:
+    """Return the router that databags describe, the committed ones if none are given; vr.CommandError if none does."""
+    vr.use_collection()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.nics import nics
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
+        DatabagError,
+        DropError,
+    )
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import VrrpState
+
+    word = state()
+    vrrp = VrrpState(word) if word in VrrpState.__members__ else VrrpState.UNKNOWN
+    try:
+        return build(store().load(checked=True) if bags is None else bags, nics(vr.at(SYSFS)), vrrp)
+    except (DatabagError, DropError) as error:
+        raise vr.CommandError(str(error)) from None

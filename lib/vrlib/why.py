@@ -1,0 +1,71 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Say what becomes of a packet: ``vr why``."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import TYPE_CHECKING, Any
+
+from vrlib import command as vr
+from vrlib import expected
+
+if TYPE_CHECKING:
+    import argparse
+
+_NAMES = {4: {"1": "icmp", "6": "tcp", "17": "udp"}, 6: {"58": "icmp", "icmp6": "icmp", "icmpv6": "icmp"}}
+_NAMES[6] |= {"6": "tcp", "17": "udp"}
+_ECHO = {4: 8, 6: 128}
+
+
+def why(chosen: argparse.Namespace) -> int:
+    """Print what is said of the packet; the exit status is 1 if it is dropped, 2 if nothing is said."""
+    packet = _packet(chosen)
+    router = expected.router()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.answer import DROPPED, UNKNOWN
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import explain
+
+    if chosen.nic and router.device(chosen.nic) is None:
+        known = ", ".join(device.name for device in router.devices)
+        raise vr.CommandError(f"vr why: --in {vr.one_line(ascii(chosen.nic))}: expected one of {known}")
+    found = explain(router, packet)
+    if chosen.json:
+        stages = [{"what": stage.what, "by": stage.by} for stage in found.stages]
+        names = ("ends", "nic_in", "nic_out", "source", "destination", "port")
+        print(json.dumps({**{name: getattr(found, name) for name in names}, "stages": stages}, indent=1))
+    else:
+        for stage in found.stages:
+            print(f"  {stage.what}" + (f"  [{stage.by}]" if stage.by else ""))
+        port = f" {packet.protocol}/{found.port}" if packet.protocol in ("tcp", "udp") else f" {packet.protocol}"
+        by = f" by {found.nic_out}" if found.nic_out else ""
+        print(f"{found.ends}{by}: {found.source} -> {found.destination}{port}")
+    return {DROPPED: 1, UNKNOWN: 2}.get(found.ends, 0)
+
+
+def _packet(chosen: argparse.Namespace) -> Any:
+    """Return the packet that is asked about."""
+    vr.use_collection()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.answer import Packet, Packet6
+
+    source, destination = _address(chosen.source), _address(chosen.destination)
+    family = source.version
+    if destination.version != family:
+        raise vr.CommandError(f"vr why: {source} and {destination}: expected two addresses of one family")
+    protocol, _slash, port = chosen.protocol.lower().partition("/")
+    protocol = _NAMES[family].get(protocol, protocol)
+    known = protocol in ("tcp", "udp", "icmp") or (protocol.isdecimal() and int(protocol) < 256)
+    needs_port = protocol in ("tcp", "udp")
+    if not known or (port and not (port.isdecimal() and int(port) < 65536)) or (needs_port and not port):
+        wanted = "expected tcp/PORT, udp/PORT, icmp[/TYPE] or a number below 256"
+        raise vr.CommandError(f"vr why: {vr.one_line(ascii(chosen.protocol))[:100]}: {wanted}")
+    number = int(port) if port else _ECHO[family] if protocol == "icmp" else 0
+    kind = Packet6 if family == 6 else Packet
+    return kind(source, destination, protocol, number, nic=chosen.nic)
+
+
+def _address(word: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(word)
+    except ValueError:
+        raise vr.CommandError(f"vr why: {vr.one_line(ascii(word))[:100]}: expected an IP address") from None
