@@ -73,6 +73,8 @@ def build_venv() -> None:
         "install",
         "--quiet",
         "--progress-bar=off",
+        # Most modules of the tools are never imported; Python compiles those that are at their first use.
+        "--no-compile",
     ]
     run([*pip, "--requirement", str(REQUIREMENTS[0])])
 

@@ -279,7 +279,7 @@ class _Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, and wait half a second for stragglers."""
+        """Stop, and wait a moment for stragglers."""
         self.figures = self._host.probe.call("stream_stop", handle=self._handle)
 
 

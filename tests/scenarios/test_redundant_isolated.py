@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 
@@ -46,7 +47,8 @@ def table(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     lines: list[str] = []
     yield lines
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{'failure':32} advert_int {INTERVAL:g} s", *lines, sep="\n")
+        # Not to standard output: that of one of several processes goes nowhere.
+        print(f"\n{'failure':32} advert_int {INTERVAL:g} s", *lines, sep="\n", file=sys.stderr)
 
 
 @pytest.mark.alone

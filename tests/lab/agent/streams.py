@@ -16,7 +16,7 @@ from tests.lab.agent import dhcp, icmp
 from tests.lab.agent.packets import mac_of
 from tests.lab.agent.sockets import family_of, open_socket
 
-STRAGGLERS = 0.5  # seconds that the last replies may take
+STRAGGLERS = 2.0  # seconds that the last replies may take, on a busy machine
 RENEWAL_PATIENCE = 5.0  # seconds: a client renews at half the time of its lease
 MESSAGE = 16  # bytes of one message of a TCP stream
 
