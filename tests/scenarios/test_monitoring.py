@@ -84,6 +84,20 @@ def test_metrics_are_written_for_the_collector_and_nothing_listens(router: Route
     assert ":9100 " not in router.exec("ss", "--listening", "--tcp", "--numeric").stdout
 
 
+def test_the_journal_tells_what_a_drop_has_caused(router: Router) -> None:
+    name = "monitor_service.json.0"
+    router.drop(name, {**DROP, "health_checks_basic_run_interval": 4})
+    end = time.monotonic() + 10
+    while f"{name}: done in" not in (text := router.exec("journalctl", "--output=cat", f"DROP={name}").stdout):
+        assert time.monotonic() < end, text
+        time.sleep(0.1)
+    assert "systemctl daemon-reload" in text
+    words = ("journalctl", "--output=cat", "--output-fields=TRANSACTION", f"DROP={name}", "SERVICE=monitoring")
+    (transaction,) = set(router.exec(*words).stdout.split())
+    assert f"{name}: done in" in router.exec("journalctl", "--output=cat", f"TRANSACTION={transaction}").stdout
+    monitored(router)
+
+
 def test_timers_have_their_intervals_and_a_repeated_drop_restarts_none(router: Router) -> None:
     def timers() -> str:
         names = "cloudstack-health-basic.timer cloudstack-health-advanced.timer"

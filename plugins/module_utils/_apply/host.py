@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import syslog
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +11,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network, redundancy, units
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.generation import Transactions
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.log import write_log
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.nics import nics
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import Runner
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.phases import Phases
@@ -20,20 +19,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.render import Renderer
 
 Made = TypeVar("Made")
-LOG_FILE = "/var/log/cloudstack/router.log"
-
-
-def write_log(line: str) -> None:
-    """Append a line to the router's log; what is logged never holds a secret (M2).
-
-    With a full disk the line goes to the journal: a log must not keep a router from being repaired.
-    """
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    try:
-        with open(LOG_FILE, "a", encoding="utf-8") as file:
-            file.write(f"{stamp} {line}\n")
-    except OSError as error:
-        syslog.syslog(syslog.LOG_WARNING, f"{line} ({LOG_FILE}: {error.strerror})")
 
 
 @dataclass

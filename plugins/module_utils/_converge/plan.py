@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import converge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.log import about
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call, as_vr_error, result
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.drops import Delivery, deliver
@@ -93,5 +94,7 @@ def _delivery(call: Call, in_force: dict[str, Bag]) -> Delivery:
     delivery = deliver(store, in_force, params["drops"], params["aggregate"], params["waiting"])
     if not call.check_mode:
         # Whatever fails from now on fails with all of them.
-        store.agree(replace(store.lock().agenda, drops=delivery.drops, waiting=delivery.waiting))
+        agenda = replace(store.lock().agenda, drops=delivery.drops, waiting=delivery.waiting)
+        store.agree(agenda)
+        about(drops=agenda.files)
     return delivery

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import converge
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host, write_log
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.log import about, write_log
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import (
@@ -33,6 +34,8 @@ def run_service(name: str, call: Call) -> dict[str, Any]:
     The last service that a transaction has to apply puts the databags into force: a task more would cost a fork.
     """
     with as_vr_error(), joined(call) as agenda:
+        if not call.check_mode:
+            about(transaction=call.store.lock().id, drops=agenda.files, service=name)
         host = call.host()
         try:
             steps = _converge(name, call, host, checked=name in agenda.left)

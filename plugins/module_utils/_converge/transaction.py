@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import write_log
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.log import about, write_log
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.drops import expected_drops
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.phases import Phases
@@ -22,6 +22,7 @@ def begun(call: Call) -> str:
     store, params, given = call.store, call.params, call.params.get("transaction")
     if given:
         lock = store.resume(given)
+        about(transaction=lock.id, drops=lock.agenda.files)
         store.make_room()
         store.agree(replace(lock.agenda, left=()))
         if refused := store.set_aside():
@@ -31,7 +32,9 @@ def begun(call: Call) -> str:
     agenda = Agenda(aggregate=aggregate, keep=params["keep"], started=time.time(), begun=time.monotonic())
     lock = store.begin("playbook", agenda, pid=call.owner_pid)
     # Only now: whoever was waited for may have taken the boot arguments that lay in the inbox.
-    store.agree(replace(agenda, drops=tuple(expected_drops(store, params["drops"]))))
+    agenda = replace(agenda, drops=tuple(expected_drops(store, params["drops"])))
+    store.agree(agenda)
+    about(transaction=lock.id, drops=agenda.files)
     return lock.id
 
 
@@ -66,12 +69,12 @@ def commit(store: Store) -> list[str]:
                     store.copy_drop(name)
         databags = store.commit()
     # What goes wrong from here on is no reason to call failed what is in force.
-    about = f"in force, but not recorded or still in the inbox: {', '.join(agenda.files)}"
+    trouble = f"in force, but not recorded or still in the inbox: {', '.join(agenda.files)}"
     for act in (lambda: _record(store, phases, None), lambda: store.remove_drops(agenda.files), store.end):
         try:
             act()
         except OSError as error:
-            write_log(f"{about}: {error}")
+            write_log(f"{trouble}: {error}")
     return databags
 
 
@@ -112,6 +115,7 @@ def _record(store: Store, phases: Phases, reason: str | None) -> None:
     """Write the record that the management server's commands read; `phases` are those that are not noted yet."""
     lock = store.lock()
     agenda, phases = lock.agenda, lock.phases.plus(phases)
+    about(transaction=lock.id, drops=agenda.files)
     done = agenda if reason is None else Agenda()
     record = {
         "rc": 0 if reason is None else 1,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import network
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.entry import ENTRIES
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.paths import Paths
@@ -27,7 +27,7 @@ from tests.unit.plan.samples import rule, rules, vpc
 def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, *subset: str) -> dict[str, Any]:
     """Return the facts of a golden case."""
     shutil.copytree(GOLDEN / case / "databags", tmp_path / "etc/cloudstack", dirs_exist_ok=True)
-    monkeypatch.setattr(network, "nics", lambda: nics(GOLDEN / case))
+    monkeypatch.setattr(host, "nics", lambda: nics(GOLDEN / case))
     call = Call({"gather_subset": list(subset or ("all",))}, Renderer({}), store=Store(Paths(tmp_path)))
     result = ENTRIES["vr_facts"](call)
     assert result["changed"] is False

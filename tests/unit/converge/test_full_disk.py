@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import files, log
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
@@ -74,7 +74,7 @@ class Raw(io.FileIO):
 def _no_services(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no service read or change this machine."""
     monkeypatch.setattr(Host, "read_ahead", lambda _system, **_what: None)
-    monkeypatch.setattr(host, "LOG_FILE", "/dev/null")
+    monkeypatch.setattr(log, "FILE", "/dev/null")
     for service in SERVICES:
         monkeypatch.setitem(SERVICES, service, Service(lambda *_: list[Step]()))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import log
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.service import Service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import SERVICES
@@ -46,7 +46,7 @@ class Planned:
 
 @pytest.fixture(name="paths")
 def _paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    monkeypatch.setattr(host, "LOG_FILE", str(tmp_path / "router.log"))
+    monkeypatch.setattr(log, "FILE", str(tmp_path / "router.log"))
     monkeypatch.setattr(Host, "read_ahead", lambda _system, **_what: None)
     paths = Paths(tmp_path)
     paths.inbox.mkdir(parents=True)

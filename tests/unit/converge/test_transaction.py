@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import host
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import log
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.call import Call
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._converge.transaction import (
     abort,
@@ -26,7 +26,7 @@ DROP = "firewall_rules.json"
 
 @pytest.fixture(name="store")
 def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(host, "LOG_FILE", str(tmp_path / "router.log"))
+    monkeypatch.setattr(log, "FILE", str(tmp_path / "router.log"))
     store = Store(Paths(tmp_path))
     store.paths.inbox.mkdir(parents=True)
     for name in (DROP, "other.json"):
