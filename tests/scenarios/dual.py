@@ -10,7 +10,8 @@ kernel makes of router advertisements.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +117,23 @@ def outside(lab: Lab, segments: Sequence[Segment]) -> dict[str, Host]:
         hosts[name] = lab.host(name, "internet", (f"{ip}/24", f"{ip6}/64"), gateway="203.0.113.1")
         hosts[name].add_route("default", ip6.rpartition("::")[0] + "::1")
     return hosts
+
+
+@contextmanager
+def narrowed(provider: Host, outside6: str, inside6: str) -> Iterator[None]:
+    """Let the provider route no IPv6 packet over 1400 octets to a host of the internet, nor to a VM.
+
+    His NICs stay as they are: one that is narrower than the other end of its wire drops what is too large for it,
+    unless offloading carries it past, and nobody is told.
+    """
+    ways = ((outside6, "dev", "eth1"), (inside6, "via", OWN6, "dev", "eth0"))
+    for way in ways:
+        provider.ip("-6", "route", "add", *way, "mtu", "1400")
+    try:
+        yield
+    finally:
+        for way in ways:
+            provider.ip("-6", "route", "del", *way)
 
 
 def guests(lab: Lab, segments: Sequence[Segment]) -> dict[str, Host]:

@@ -205,13 +205,10 @@ def test_ipv6_10_a_revoked_rule_cuts_and_the_newer_wins(network: Dual) -> None:
 def test_ipv6_14_large_transfers_find_their_way_through_a_narrow_link(network: Dual) -> None:
     """Under rules that allow nothing else than the port: "packet too big" must come through."""
     opened(network, leaving6(0, "all", False), leaving6(711, "tcp", False, (80, 80)), rule6(701, "tcp", (22, 22)))
-    provider = network.hosts["provider"]
-    provider.ip("link", "set", "eth1", "mtu", "1400")
-    try:
+    with dual.narrowed(network.hosts["provider"], CLIENT6, VM1):
         for source, target, port in (("vm1", CLIENT6, 80), ("client", VM1, 22)):
             assert network.hosts[source].run(sys.executable, "-c", ECHO, target, port).stdout.strip() == "16384"
-    finally:
-        provider.ip("link", "set", "eth1", "mtu", "1500")
+            assert int(network.hosts[source].run("awk", "/^Icmp6InPktTooBigs/ { print $2 }", "/proc/net/snmp6").stdout)
 
 
 def test_ipv6_15_who_advertises_to_the_router_changes_nothing(network: Dual) -> None:

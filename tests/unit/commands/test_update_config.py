@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import signal
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -337,6 +339,28 @@ def test_a_converge_that_does_not_end_is_ended_and_told(router: Router) -> None:
     assert line == f"a.json: the converge was ended after 1 s and left no result, see {LOG}"
     assert drop.exists()
     assert "TASK [wait]" in router.path(LOG).read_text()
+
+
+def test_an_operator_who_has_had_enough_ends_the_converge(router: Router) -> None:
+    """Ctrl-C reaches the command only: the playbook is in a session of its own, and must not go on alone."""
+    router.drop("a.json")
+    router.plan({"sleep": 50})
+    process = router.start("update_config.py", "a.json")
+    pattern = f"^/usr/bin/python3 -IS {router.path('/opt/cloudstack/venv/bin/ansible-playbook')} "
+
+    def is_there() -> bool:
+        return subprocess.run(["pgrep", "-f", pattern], check=False, capture_output=True).returncode == 0
+
+    end = time.monotonic() + 30
+    while not router.calls():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert is_there()
+    process.send_signal(signal.SIGINT)
+    _out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err == f"a.json: the converge was interrupted and left no result, see {LOG}\n"
+    assert not is_there()
 
 
 def test_waiting_for_a_turn_ends_too(router: Router) -> None:
