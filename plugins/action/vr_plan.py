@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Action plugin of vr_plan and, by meta/runtime.yml, of all modules that have an entry: the in-process fast path."""
+"""Action plugin of vr_plan and, by links to this file, of all modules that have an entry: the in-process fast path."""
 
 from __future__ import annotations
 

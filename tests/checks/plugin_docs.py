@@ -93,11 +93,8 @@ def check_module(path: str, entry: dict[str, Any]) -> Iterator[Problem]:
 
 
 def check_pairs() -> Iterator[Problem]:
-    """Find modules without an action plugin, their own or one that runtime.yml leads to, and the reverse."""
+    """Find modules without an action plugin, which may be a link to that of another one, and the reverse."""
     modules, actions = set(plugin_names("modules")), set(plugin_names("action"))
-    runtime = yaml.safe_load((ROOT / "meta/runtime.yml").read_text(encoding="utf-8"))
-    redirects = runtime["plugin_routing"]["action"]
-    actions |= {name for name, to in redirects.items() if to["redirect"].removeprefix(f"{COLLECTION}.") in actions}
     for name in sorted(modules - actions):
         yield Problem(f"plugins/modules/{name}.py", 0, "has no action plugin of the same name")
     for name in sorted(actions - modules):

@@ -19,7 +19,8 @@ from tests.checks.tree import PACKAGE, ROOT, files
 
 GUIDE = "docs/adding_a_service.md"
 STEP = re.compile(
-    r"^(?:New file `(?P<new>[^`]+)`|In `(?P<old>[^`]+)`, below `(?P<anchor>[^`]+)`):\n\n```\w+\n(?P<text>.*?)^```$",
+    r"^(?:New link `(?P<link>[^`]+)` to `(?P<target>[^`]+)`\.$"
+    r"|(?:New file `(?P<new>[^`]+)`|In `(?P<old>[^`]+)`, below `(?P<anchor>[^`]+)`):\n\n```\w+\n(?P<text>.*?)^```$)",
     re.MULTILINE | re.DOTALL,
 )
 HEAD = f"# Copyright: Contributors to the cloudstack.virtual_router project\n# {LICENCE}\n"
@@ -68,22 +69,31 @@ print([rule for rule in ruleset(router).added["guest_rules"] if "17" in rule], r
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the guide: a new file, or lines below a line of an old one."""
+    """One step of the guide: a new file, a new link with its target as text, or lines below a line of an old file."""
 
     path: str
     anchor: str | None
     text: str
+    link: bool = False
 
 
 def steps() -> list[Step]:
     """Return the steps of the guide in their order."""
     found = STEP.finditer((ROOT / GUIDE).read_text(encoding="utf-8"))
-    return [Step(step["new"] or step["old"], step["anchor"], step["text"]) for step in found]
+    return [
+        Step(step["link"], None, step["target"], link=True)
+        if step["link"]
+        else Step(step["new"] or step["old"], step["anchor"], step["text"])
+        for step in found
+    ]
 
 
 def take(step: Step, tree: Path) -> None:
     """Do a step to a tree; an anchor that is not there once and alone is an error."""
     path = tree / step.path
+    if step.link:
+        path.symlink_to(step.text)
+        return
     if step.anchor is None:
         assert not path.exists(), step.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +138,7 @@ def test_the_steps_touch_as_few_files_as_the_guide_says() -> None:
     data = {path for path in new | changed if "/_model/" in path}
     assert len(databag) == 3
     assert (len(new & data), len(changed & data)) == (1, 2)
-    assert (len(new - databag - data), len(changed - databag - data)) == (10, 4)
+    assert (len(new - databag - data), len(changed - databag - data)) == (11, 4)
     assert len(new) <= MANY
     assert len(changed - databag - data) <= FEW
 
@@ -140,7 +150,7 @@ def test_the_copy_passes_the_checks_of_the_house(tree: Path, check: str) -> None
 
 
 def test_the_copy_passes_the_linter(tree: Path) -> None:
-    new = [step.path for step in steps() if step.path.endswith(".py") and step.anchor is None]
+    new = [step.path for step in steps() if step.path.endswith(".py") and step.anchor is None and not step.link]
     done = run(tree, "-m", "ruff", "check", "--no-cache", "--extend-ignore", "I001", *new)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,0 +1,1 @@
+vr_plan.py
