@@ -18,9 +18,12 @@ def network(variables: Mapping[str, object], renderer: str) -> dict[str, object]
     Raises HostError, whose message begins with the name of a variable.
     """
     host = read.host(variables)
+    columns = ovs.columns(host, renderer)
     return {
         "network": RENDERERS[renderer](host),
-        "columns": ovs.columns(host, renderer),
+        "columns": columns,
+        "reading": ovs.reading(columns),
+        "writing": ovs.writing(columns),
         "ports": ovs.ports(host, renderer),
         "other_config": ovs.other_config(host),
         "agent": ovs.agent_properties(host),

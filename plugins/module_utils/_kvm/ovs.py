@@ -55,6 +55,17 @@ def columns(host: Host, renderer: str) -> list[Row]:
     return found
 
 
+def reading(rows: list[Row]) -> list[str]:
+    """Return the words after ovs-vsctl that print these columns, one a line."""
+    return [word for row in rows for word in ("--", "--if-exists", "get", row["table"], row["record"], row["column"])]
+
+
+def writing(rows: list[Row]) -> list[str]:
+    """Return the words after ovs-vsctl that set these columns in one transaction."""
+    words = (("--", "set", row["table"], row["record"], f"{row['column']}={row['value']}") for row in rows)
+    return [word for group in words for word in group]
+
+
 def ports(host: Host, renderer: str) -> list[Row]:
     """Return ports of NICs that DPDK drives, which netplan cannot add."""
     if renderer == "nmstate":

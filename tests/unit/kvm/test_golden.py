@@ -92,8 +92,9 @@ def tell(vsctl: Vsctl, root: Path, name: str) -> None:
     for port in told["ports"]:
         device = f"options:dpdk-devargs={port['device']}"
         vsctl("add-port", port["bridge"], port["name"], "--", "set", "Interface", port["name"], "type=dpdk", device)
-    for row in told["columns"]:
-        vsctl("set", row["table"], row["record"], f"{row['column']}={row['value']}")
+    vsctl(*told["writing"])
+    read = vsctl(*told["reading"]).replace('"', "").splitlines()
+    assert read == [row["value"] for row in told["columns"]]
 
 
 @pytest.mark.parametrize("name", OVS)
