@@ -19,6 +19,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     Chain,
     NamedSet,
     SetPool,
+    merge_networks,
     table,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.rule_list import (
@@ -29,7 +30,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
 
 
 def planned(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[Chain, ...]]:
-    """Return the verdict maps by pair of NICs, and the chains they jump to; both are empty without IPv6."""
+    """Return the networks on a link, the verdict maps by pair of NICs, and the chains they jump to."""
     guests, public = router.with_ipv6(Role.GUEST), router.with_ipv6(Role.PUBLIC)
     leaving: dict[str, str] = {}
     towards: dict[str, str] = {}
@@ -43,7 +44,15 @@ def planned(router: Router, pool: SetPool) -> tuple[tuple[NamedSet, ...], tuple[
         leaving.update({_pair(guest, other): f"jump {out}" for other in others})
         if not any(chain.name == out for chain in chains):
             chains += _chains(router, guest, pool)
-    return _maps(leaving, towards), tuple(chains)
+    return (*_on_link(router), *_maps(leaving, towards)), tuple(chains)
+
+
+def _on_link(router: Router) -> tuple[NamedSet, ...]:
+    """Return the set of the networks in which the router looks for neighbours; none where nothing is forwarded."""
+    networks = sorted({device.six.network for device in router.with_ipv6() if device.six})
+    if not networks or not router.settings.kind.routes:
+        return ()
+    return (NamedSet("on_link6", "ipv6_addr", merge_networks(map(str, networks)), interval=True),)
 
 
 def _lists(router: Router, guest: Device) -> tuple[str, str]:

@@ -62,6 +62,11 @@ class Ruleset:
     clamp: bool = False
     routed: bool = False
 
+    @property
+    def six(self) -> bool:
+        """Tell whether the router looks for neighbours of IPv6."""
+        return any(found.name == "on_link6" for found in self.sets)
+
 
 def ruleset(router: Router, ftp: bool = True, protected: tuple[str, ...] = ()) -> Ruleset:
     """Return the ruleset. Pure: equal routers have equal rulesets, whatever their history (B1, B2).

@@ -80,7 +80,7 @@ def _block(keyword: str, name: str, body: str) -> Block:
     declaration, _equals, elements = body.partition(_ELEMENTS)
     declared, items = _lines(declaration), elements.rstrip().removesuffix("}")
     # What packets have put into a set says nothing of what was loaded.
-    filled = items and "flags dynamic" not in declared
+    filled = items and not any(line.startswith("flags dynamic") for line in declared)
     return Block(keyword, name, declared, tuple(item.strip() for item in items.split(",")) if filled else ())
 
 
