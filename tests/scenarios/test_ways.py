@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,20 +64,24 @@ def by_command(router: Router, _collections: Path) -> None:
     router.command(f"vr_cfg.sh -c {AGGREGATE}")
 
 
+def readme_pull(repository: str, variables: str) -> str:
+    """Return the command that README.md prints, for a repository, and for other variables than a drop's name."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (command,) = (block for block in blocks if "ansible-pull" in block)
+    name = """'{"vr_drops": ["<name>"]}'"""
+    assert command.count("<repository>") == command.count(name) == 1
+    return command.replace("<repository>", repository).replace(name, variables)
+
+
 def by_pull(router: Router, _collections: Path) -> None:
-    """Run ansible-pull as README.md says; the collection that is installed is put aside: the repository's is used."""
+    """Run ansible-pull as README.md prints it. The installed collection is put aside: the repository's is used."""
     router.exec("mkdir", "-p", "/srv/repository")
     router.exec("tar", "-xf", "-", "-C", "/srv/repository", stdin=_archive())
     author = "-c user.name=lab -c user.email=lab@localhost"
     router.shell(f"cd /srv/repository && git init -q && git add . && git {author} commit -q -m Collection")
     router.exec("mv", COLLECTIONS, f"{COLLECTIONS}.aside")
     try:
-        router.shell(
-            f"ANSIBLE_COLLECTIONS_PATH={PULLED} /opt/cloudstack/venv/bin/ansible-pull -U /srv/repository"
-            f" -d {PULLED}/ansible_collections/cloudstack/virtual_router -i localhost,"
-            f" -e vr_aggregate={AGGREGATE} playbooks/local.yml",
-            timeout=120,
-        )
+        router.shell(readme_pull("/srv/repository", f"vr_aggregate={AGGREGATE}"), timeout=120)
     finally:
         router.exec("mv", f"{COLLECTIONS}.aside", COLLECTIONS)
 
