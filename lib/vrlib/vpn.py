@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from typing import Any, NamedTuple
 
 from vrlib import command as vr
@@ -13,8 +14,14 @@ from vrlib import command as vr
 TUNNELS = "/var/lib/cloudstack/vpn/tunnels.json"
 """What a converge has written of the tunnels."""
 SOCKET = "/run/charon.vici"
-ANSWER = 20.0
-"""How long charon may take for an answer, in seconds; the management server waits for 30."""
+MOMENT = 0.3
+"""How long an SA that is at work may hold up the others, in seconds; it is left out then."""
+ASKED_AGAIN = 4
+"""How often charon is asked then, a little apart: an SA is at work for a moment only."""
+APART = 0.05
+ANSWER = 5.0
+"""How long charon may take for an answer that waits for no SA, in seconds; the management server waits for 30."""
+CARRYING = (b"INSTALLED", b"REKEYING")
 DISCONNECTED = 11
 TEXTS = {
     0: "IPsec SA found;Site-to-site VPN have connected",
@@ -24,11 +31,19 @@ TEXTS = {
 
 
 class Tunnel(NamedTuple):
-    """Say what there is of a connection: an IKE SA that is up or under way, and the children that carry traffic."""
+    """Say what there is of a connection: an IKE SA that is up, or under way, children that carry traffic, peers."""
 
-    established: bool
-    connecting: bool
-    installed: frozenset[str]
+    established: bool = False
+    connecting: bool = False
+    installed: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+
+
+class Seen(NamedTuple):
+    """What charon has of each connection, by name; not `complete` where an SA was at work all the time."""
+
+    tunnels: dict[str, Tunnel]
+    complete: bool
 
 
 def tunnels() -> list[dict[str, Any]]:
@@ -41,10 +56,10 @@ def tunnels() -> list[dict[str, Any]]:
     return found
 
 
-def connect() -> socket.socket | None:
-    """Return a connection to charon, None when it does not run."""
+def connect(seconds: float = ANSWER) -> socket.socket | None:
+    """Return a connection to charon, each answer within so many seconds; None when it does not run."""
     channel = socket.socket(socket.AF_UNIX)
-    channel.settimeout(ANSWER)
+    channel.settimeout(seconds)
     try:
         channel.connect(vr.at(SOCKET))
     except (FileNotFoundError, ConnectionRefusedError):
@@ -53,41 +68,80 @@ def connect() -> socket.socket | None:
     return channel
 
 
-def listed(ike: Any) -> dict[str, Tunnel]:
-    """Return what charon has of each connection, by name."""
+def seen() -> Seen | None:
+    """Return what charon has, None when it does not run; CommandError when it does not answer.
+
+    It lists SAs one after the other, and waits for one that is at work. Who asks for another shall have an answer.
+    """
+    channel = connect(MOMENT)
+    if channel is None:
+        return None
+    # Only in the router's own Python.
+    import vici
+
+    try:
+        with channel:
+            return Seen(listed(vici.Session(channel)), complete=True)
+    except (OSError, vici.exception.SessionException):
+        # Something is at work, or charon is: it says which when it is asked for what it has at hand.
+        return _at_hand()
+
+
+def _at_hand() -> Seen | None:
+    import vici
+
+    known: dict[str, Tunnel] = {}
+    for _attempt in range(ASKED_AGAIN):
+        channel = connect()
+        if channel is None:
+            return None
+        try:
+            with channel:
+                found = listed(vici.Session(channel), {"noblock": "yes"})
+        except (OSError, vici.exception.SessionException) as error:
+            raise vr.CommandError(f"charon does not answer: {error}") from error
+        known = {name: _both(known.get(name), found.get(name)) for name in {*known, *found}}
+        time.sleep(APART)
+    return Seen(known, complete=False)
+
+
+def listed(ike: Any, how: dict[str, str] | None = None) -> dict[str, Tunnel]:
+    """Return what charon has of each connection, by name; `how` it is asked is in the README of the vici plugin."""
     found: dict[str, Tunnel] = {}
-    for answer in ike.list_sas():
+    for answer in ike.list_sas(how):
         for name, sa in answer.items():
-            known = found.get(name, Tunnel(False, False, frozenset()))
-            state, children = sa["state"].decode(), sa.get("child-sas", {}).values()
-            carrying = {child["name"].decode() for child in children if child["state"] in (b"INSTALLED", b"REKEYING")}
-            busy = state == "CONNECTING" or b"CHILD_CREATE" in _tasks(sa) or b"QUICK_MODE" in _tasks(sa)
-            found[name] = Tunnel(
-                known.established or state in ("ESTABLISHED", "REKEYING"),
-                known.connecting or busy,
-                known.installed | carrying,
-            )
+            found[name] = _both(found.get(name), _tunnel(sa))
     return found
 
 
-def _tasks(sa: dict[str, Any]) -> list[bytes]:
-    return [*sa.get("tasks-queued", ()), *sa.get("tasks-active", ())]
+def _tunnel(sa: dict[str, Any]) -> Tunnel:
+    state, children = sa["state"].decode(), sa.get("child-sas", {}).values()
+    tasks = [*sa.get("tasks-queued", ()), *sa.get("tasks-active", ())]
+    return Tunnel(
+        established=state in ("ESTABLISHED", "REKEYING"),
+        connecting=state == "CONNECTING" or b"CHILD_CREATE" in tasks or b"QUICK_MODE" in tasks,
+        installed=frozenset(child["name"].decode() for child in children if child["state"] in CARRYING),
+        addresses=frozenset((sa["remote-host"].decode(),)),
+    )
+
+
+def _both(one: Tunnel | None, other: Tunnel | None) -> Tunnel:
+    """Return what two SAs of a connection are together."""
+    one, other = one or Tunnel(), other or Tunnel()
+    return Tunnel(
+        one.established or other.established,
+        one.connecting or other.connecting,
+        one.installed | other.installed,
+        one.addresses | other.addresses,
+    )
 
 
 def states() -> dict[str, int]:
     """Return 0 for each peer that is connected, by all that has to be there: an IKE SA and traffic that it carries."""
-    channel = connect()
-    if channel is None:
+    known = seen()
+    if known is None:
         return {}
-    # Only in the router's own Python.
-    import vici
-
-    with channel:
-        try:
-            known = listed(vici.Session(channel))
-        except (OSError, vici.exception.SessionException) as error:
-            raise vr.CommandError(f"charon does not answer: {error}") from error
-    up = {name for name, tunnel in known.items() if tunnel.established and tunnel.installed}
+    up = {name for name, tunnel in known.tunnels.items() if tunnel.established and tunnel.installed}
     return {tunnel["peer"]: 0 for tunnel in tunnels() if tunnel["name"] in up}
 
 

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -119,24 +121,93 @@ def test_vpn_21_a_gateway_that_moved_leaves_nothing(site: Site) -> None:
         site.alice.machine.exec("ip", "address", "del", "203.0.113.43/24", "dev", "eth0")
 
 
-def test_vpn_22_a_peer_with_a_name(site: Site) -> None:
-    """Its name is its identity; it is resolved by who keeps tunnels, and everything else does not wait for it."""
-    name = "vpn.example.com"
-    named = tunnels.Peer(site.alice.machine, site.alice.branch, name, site.alice.numbers)
-    resolver = site.router.read("/etc/hosts")
+NAME = "vpn.example.com"
+DEAD = """table inet dead {
+	chain names {
+		type filter hook input priority -500
+		meta l4proto { tcp, udp } th sport 53 drop
+		meta l4proto { tcp, udp } th dport 53 drop
+	}
+}
+"""
+"""No name server answers the router, its own neither."""
+
+
+@pytest.fixture
+def no_names(site: Site) -> Iterator[tunnels.Peer]:
+    """Return a peer known by a name while no name server answers; the router's /etc/hosts is put back."""
+    named = tunnels.Peer(site.alice.machine, site.alice.branch, NAME, site.alice.numbers)
+    hosts = site.router.read("/etc/hosts")
+    site.router.put("/tmp/dead.nft", DEAD)
+    site.router.exec("nft", "--file", "/tmp/dead.nft")
     try:
-        site.send(named)
-        assert not connected(site.router, name)
-        listed = lambda: site.router.exec("nft", "list", "set", "inet", "cloudstack", "vpn_named_peers").stdout  # noqa: E731
-        assert ALICE not in listed()
-        site.alice.configure(name=name)
-        site.router.put("/etc/hosts", f"{resolver}{ALICE} {name}\n")
-        wait(lambda: connected(site.router, name), 60, "connected")
-        wait(lambda: ALICE in listed(), 60, f"the packet filter knows it:\n{_keeper(site)}")
+        yield named
+    finally:
+        site.router.put("/etc/hosts", hosts)
+        site.router.exec("nft", "delete", "table", "inet", "dead")
+        site.send(named, create=False)
+
+
+def _named(site: Site) -> str:
+    return str(site.router.exec("nft", "list", "set", "inet", "cloudstack", "vpn_named_peers").stdout)
+
+
+def test_vpn_22_a_peer_with_a_name(site: Site, no_names: tunnels.Peer) -> None:
+    """Its name is its identity. It is resolved by who keeps tunnels, and called again soon when it has moved."""
+    hosts, later = site.router.read("/etc/hosts"), "203.0.113.43"
+    site.send(no_names)
+    assert not connected(site.router, NAME)
+    assert ALICE not in _named(site)
+    site.alice.configure(name=NAME)
+    site.router.put("/etc/hosts", f"{hosts}{ALICE} {NAME}\n")
+    wait(lambda: connected(site.router, NAME), 60, "connected")
+    wait(lambda: ALICE in _named(site), 60, f"the packet filter knows it:\n{_keeper(site)}")
+    both_ways(site)
+    site.alice.machine.shell(f"ip address add {later}/24 dev eth0; nft add table inet gone")
+    site.alice.machine.exec("nft", "add chain inet gone in { type filter hook input priority 0; }")
+    site.alice.machine.exec("nft", f"add rule inet gone in ip daddr {ALICE} drop")
+    try:
+        tunnels.Peer(no_names.machine, no_names.branch, later, no_names.numbers).configure(name=NAME)
+        site.router.put("/etc/hosts", f"{hosts}{later} {NAME}\n")
+        moved = lambda: later in site.router.exec("swanctl", "--list-sas").stdout and connected(site.router, NAME)  # noqa: E731
+        wait(moved, 120, f"connected where it is now:\n{_keeper(site)}")
+        wait(lambda: later in _named(site) and ALICE not in _named(site), 60, "the packet filter knows it alone")
         both_ways(site)
     finally:
-        site.router.put("/etc/hosts", resolver)
-        site.send(named, create=False)
+        site.alice.machine.shell(f"nft delete table inet gone; ip address del {later}/24 dev eth0")
+
+
+def test_vpn_22_a_name_that_nobody_resolves_disturbs_nobody(site: Site, no_names: tunnels.Peer) -> None:
+    """Who asks has an answer at once, all the time; other peers come, change, and come back."""
+    site.open()
+    dead = tunnels.drop(no_names, peer_gateway_ip="dead.example.com", peer_guest_cidr_list="10.77.0.0/24")
+    seconds = [site.router.drop("site_2_site_vpn.json.dead", dead).seconds]
+    try:
+        _answers_at_once(site, 12, {ALICE: True, BOB: False, "dead.example.com": False})
+        site.bob.configure()
+        seconds.append(site.router.drop("site_2_site_vpn.json.bob", tunnels.drop(site.bob)).seconds)
+        wait(lambda: connected(site.router, BOB), 60, "another one connects")
+        site.router.exec("swanctl", "--terminate", "--ike", "s2s-203_0_113_42", "--force", check=False)
+        wait(lambda: connected(site.router, BOB), 60, f"and is called again:\n{_keeper(site)}")
+        _answers_at_once(site, 1, {BOB: True, ALICE: True})
+        assert len(spis(site.router)) == 3, "there is one of it"
+    finally:
+        seconds.append(site.router.drop("site_2_site_vpn.json.dead", {**dead, "create": False}).seconds)
+    print("converges with a dead name, in seconds:", seconds)
+    assert max(seconds) < 10, "no converge waits for a name server"
+
+
+def _answers_at_once(site: Site, seconds: float, peers: dict[str, bool]) -> None:
+    """Ask as the management server does, for so long, and see each answer right and soon, also on a busy machine."""
+    slowest = 0.0
+    said = "".join(f"{peer}:{tunnels.STATE[state]}" for peer, state in peers.items())
+    ended = time.monotonic() + seconds
+    while time.monotonic() < ended:
+        answer = site.router.command(f"checkbatchs2svpn.sh {' '.join(peers)}")
+        assert answer.stdout == said
+        slowest = max(slowest, answer.seconds)
+    print(f"slowest answer: {slowest:.2f} s")
+    assert slowest < 5
 
 
 def _keeper(site: Site) -> str:
@@ -166,6 +237,25 @@ def test_vpn_26_what_the_management_server_reads(site: Site) -> None:
     assert (none.returncode, none.stdout) == (1, "Fail to find VPN peer address!\n")
     site.remove()
     assert site.router.command(f"checkbatchs2svpn.sh {ALICE}").stdout == f"{ALICE}:{down}"
+
+
+def test_a_daemon_that_hangs_is_told_and_one_that_dies_is_back(site: Site) -> None:
+    """Who does not answer is no peer that is down: the management server keeps what it knows when a command fails."""
+    site.open()
+    site.router.shell("kill -STOP $(pidof charon-systemd)")
+    try:
+        hung = site.router.command(f"checkbatchs2svpn.sh {ALICE}", check=False)
+    finally:
+        site.router.shell("kill -CONT $(pidof charon-systemd)")
+    assert (hung.returncode != 0, hung.stdout) == (True, "")
+    assert "charon does not answer" in hung.stderr
+    assert hung.seconds < 25, "the management server waits for 30"
+    assert connected(site.router, ALICE)
+    before = spis(site.router)
+    site.router.shell("kill -KILL $(pidof charon-systemd)")
+    wait(lambda: spis(site.router) not in ([], before) and connected(site.router, ALICE), 60, "connected again")
+    both_ways(site)
+    assert repaired(site.router) == []
 
 
 def test_vpn_27_traffic_is_counted_once(site: Site) -> None:

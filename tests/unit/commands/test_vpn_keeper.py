@@ -8,6 +8,8 @@ import importlib.util
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.machinery import SourceFileLoader
@@ -46,23 +48,203 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return fail
 
 
-def test_tunnels_are_kept_before_names_are_opened(keeper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that fails leaves no other tunnel down."""
-    kept: list[object] = []
-    monkeypatch.setattr(keeper.vpn, "tunnels", lambda: [NAMED])
+@pytest.fixture
+def hosts(keeper: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep charon's hosts file in a directory of the test; a long one of before is there."""
+    path = tmp_path / "vpn.hosts"
+    path.write_text("203.0.113.99 of.before\n" * 50)
+    monkeypatch.setattr(keeper, "HOSTS", str(path))
+    return path
+
+
+def resolving(keeper: ModuleType, monkeypatch: pytest.MonkeyPatch, **known: list[str]) -> None:
+    """Have names resolved to what is known of their first label; who is not known is never answered."""
+
+    def resolve(name: str, *_words: object) -> list[tuple[object, ...]]:
+        label = name.partition(".")[0]
+        if label not in known:
+            threading.Event().wait()
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", (address, 0)) for address in known[label]]
+
+    monkeypatch.setattr(keeper.socket, "getaddrinfo", resolve)
+
+
+class Charon:
+    """Stand in for a session: what it is told is written down."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def initiate(self, what: dict[str, str]) -> tuple[()]:
+        """Take note."""
+        self.told.append(("initiate", what["child"]))
+        return ()
+
+    def terminate(self, what: dict[str, str]) -> tuple[()]:
+        """Take note."""
+        self.told.append(("terminate", what["ike"]))
+        return ()
+
+
+def kept(keeper: ModuleType, monkeypatch: pytest.MonkeyPatch, seen: Any, names: Any, *tunnels: Any) -> Any:
+    """Return what charon is told to do when it has what is seen."""
+    charon = Charon()
+    monkeypatch.setattr(keeper.vpn, "seen", lambda: seen)
     monkeypatch.setattr(keeper.vpn, "connect", nullcontext)
-    monkeypatch.setattr(keeper.vici, "Session", lambda _channel: "ike")
-    monkeypatch.setattr(keeper, "keep", lambda ike, tunnels: kept.append((ike, tunnels)))
-    names = SimpleNamespace(open=raising(subprocess.CalledProcessError(1, "nft")))
-    with pytest.raises(subprocess.CalledProcessError):
-        keeper.look(names)
-    assert kept == [("ike", [NAMED])]
+    monkeypatch.setattr(keeper.vici, "Session", lambda _channel: charon)
+    keeper.keep(list(tunnels), names)
+    return charon.told
+
+
+def test_a_name_that_fails_leaves_no_other_tunnel_down(
+    keeper: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(keeper.vpn, "tunnels", lambda: [NAMED])
+    monkeypatch.setattr(keeper, "keep", lambda tunnels, _names: done.append(tunnels))
+    names = SimpleNamespace(
+        learn=lambda _names: None,
+        tell=raising(OSError("no such file")),
+        open=raising(subprocess.CalledProcessError(1, "nft")),
+    )
+    keeper.look(names)
+    assert done == [[NAMED]]
+    assert capsys.readouterr().out.count("failed: ") == 2
+
+
+def test_a_name_server_that_never_answers_keeps_nobody_waiting(
+    keeper: ModuleType, hosts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are resolved and told, each in its own thread, and there is one thread for each name at most."""
+    resolving(keeper, monkeypatch, vpn=["203.0.113.41", "203.0.113.40"])
+    names, wanted = keeper.Names(), {"vpn.example.com", *(f"dead{n}.example.com" for n in range(20))}
+    before = threading.active_count()
+    started = time.monotonic()
+    for _look in range(3):
+        names.learn(wanted)
+        names.tell(wanted)
+    assert time.monotonic() - started < 3 * keeper.SOON + 1
+    assert threading.active_count() <= before + 20
+    assert hosts.read_text() == "203.0.113.41 vpn.example.com\n203.0.113.40 vpn.example.com\n"
+
+
+def test_the_file_of_names_stays_the_one_that_charon_has(
+    keeper: ModuleType, hosts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is bound into charon's own view: another file of that name would not be seen there."""
+    resolving(keeper, monkeypatch, vpn=["203.0.113.41"])
+    names, file = keeper.Names(), hosts.stat().st_ino
+    names.learn({"vpn.example.com"})
+    names.tell({"vpn.example.com"})
+    assert (hosts.stat().st_ino, hosts.read_text()) == (file, "203.0.113.41 vpn.example.com\n")
+    names.tell(set())
+    assert (hosts.stat().st_ino, hosts.read_text()) == (file, "")
+
+
+def sa(state: str, **children: str) -> dict[str, Any]:
+    """Return an IKE SA as vici lists it."""
+    listed = {name: {"name": name.encode(), "state": value.encode()} for name, value in children.items()}
+    return {"state": state.encode(), "remote-host": b"203.0.113.41", "child-sas": listed}
+
+
+def answering(keeper: ModuleType, monkeypatch: pytest.MonkeyPatch, waits: Any, *at_hand: Any) -> list[Any]:
+    """Have charon list `waits` to whoever waits, and `at_hand` one after the other else; return how it was asked."""
+    asked: list[Any] = []
+    turns = iter(at_hand)
+
+    def list_sas(how: Any = None) -> Any:
+        asked.append(how)
+        answer = waits if how is None else next(turns)
+        if isinstance(answer, Exception):
+            raise answer
+        return [answer]
+
+    monkeypatch.setattr(keeper.vpn, "connect", lambda *_seconds: nullcontext())
+    monkeypatch.setattr(keeper.vici, "Session", lambda _channel: SimpleNamespace(list_sas=list_sas))
+    return asked
+
+
+def test_charon_is_asked_once_when_nothing_is_at_work(keeper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answering(keeper, monkeypatch, {"a": sa("ESTABLISHED", one="INSTALLED"), "b": sa("CONNECTING")})
+    seen = keeper.vpn.seen()
+    assert asked == [None]
+    assert seen.complete
+    assert seen.tunnels["a"] == (True, False, frozenset(("one",)), frozenset(("203.0.113.41",)))
+    assert seen.tunnels["b"] == (False, True, frozenset(), frozenset(("203.0.113.41",)))
+
+
+@pytest.mark.parametrize("error", [TimeoutError("timed out"), StopError("Unexpected response type 1")])
+def test_an_sa_that_is_at_work_holds_up_no_other(
+    keeper: ModuleType, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """One that is at work for a moment is asked for again: it is not down."""
+    up = {"a": sa("ESTABLISHED", one="INSTALLED")}
+    moment = {**up, "b": sa("REKEYING", two="REKEYING")}
+    asked = answering(keeper, monkeypatch, error, up, up, moment, up)
+    seen = keeper.vpn.seen()
+    assert asked == [None, *[{"noblock": "yes"}] * 4]
+    assert not seen.complete
+    assert {name for name, tunnel in seen.tunnels.items() if tunnel.established and tunnel.installed} == {"a", "b"}
+
+
+def test_a_charon_that_hangs_is_no_peer_that_is_down(keeper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(keeper, monkeypatch, TimeoutError(), TimeoutError("timed out"))
+    with pytest.raises(keeper.vr.CommandError, match="charon does not answer: timed out"):
+        keeper.vpn.states()
+
+
+TUNNEL = {**NAMED, "passive": False, "children": ["s2s-vpn-1", "s2s-vpn-2"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"complete": True}, [("initiate", "s2s-vpn-1"), ("initiate", "s2s-vpn-2")]),
+        ({"complete": False}, []),
+        ({"established": True, "installed": ["s2s-vpn-2"], "complete": True}, [("initiate", "s2s-vpn-1")]),
+        ({"established": True, "installed": ["s2s-vpn-2"], "complete": False}, [("initiate", "s2s-vpn-1")]),
+        ({"connecting": True, "complete": True}, []),
+    ],
+)
+def test_nothing_is_begun_twice(
+    keeper: ModuleType, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], told: Any
+) -> None:
+    """What charon did not list may be under way, when it did not list all."""
+    complete = fields.pop("complete")
+    tunnel = keeper.vpn.Tunnel(**{**fields, "installed": frozenset(fields.get("installed", ()))})
+    seen = keeper.vpn.Seen({"s2s-vpn": tunnel} if fields else {}, complete)
+    names = SimpleNamespace(moved=set(), addresses=lambda _name: ("203.0.113.41",))
+    assert kept(keeper, monkeypatch, seen, names, TUNNEL) == told
+
+
+def test_a_name_without_address_is_not_called(keeper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = SimpleNamespace(moved=set(), addresses=lambda _name: ())
+    other = {**TUNNEL, "peer": "203.0.113.42", "name": "s2s-b", "children": ["s2s-b-1"], "resolve": False}
+    assert kept(keeper, monkeypatch, keeper.vpn.Seen({}, True), names, TUNNEL, other) == [("initiate", "s2s-b-1")]
+
+
+@pytest.mark.parametrize(
+    ("at", "ended"), [("203.0.113.41", []), ("203.0.113.43", []), ("203.0.113.44", [("terminate", "s2s-vpn")])]
+)
+def test_a_tunnel_to_where_a_name_was_is_ended(
+    keeper: ModuleType, hosts: Path, monkeypatch: pytest.MonkeyPatch, at: str, ended: Any
+) -> None:
+    """Not when the peer itself has moved since, and before its name has (RFC 4555)."""
+    assert hosts.exists()
+    resolving(keeper, monkeypatch, vpn=["203.0.113.41", "203.0.113.43"])
+    names = keeper.Names()
+    names.learn({"vpn.example.com"})
+    up = keeper.vpn.Tunnel(True, False, frozenset(TUNNEL["children"]), frozenset((at,)))
+    seen = keeper.vpn.Seen({"s2s-vpn": up}, True)
+    assert kept(keeper, monkeypatch, seen, names, TUNNEL)[:1] == ended
+    assert kept(keeper, monkeypatch, seen, names, TUNNEL) == []
 
 
 def test_one_name_has_few_addresses(keeper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", (f"203.0.113.{n}", 0)) for n in range(200)]
-    monkeypatch.setattr(keeper.socket, "getaddrinfo", lambda *_words: answers)
-    assert len(keeper.Names().addresses("vpn.example.com")) == 16
+    resolving(keeper, monkeypatch, vpn=[f"203.0.113.{n}" for n in range(200)])
+    names = keeper.Names()
+    names.learn({"vpn.example.com"})
+    assert len(names.addresses("vpn.example.com")) == 16
 
 
 @pytest.mark.parametrize("error", [subprocess.TimeoutExpired("nft", 20), subprocess.CalledProcessError(1, "nft")])
