@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     log.add_argument("-n", type=int, default=SHOWN_DROPS, dest="most", metavar="N", help="how many, at most")
     report = add("report", _report, "a page about this router: verdict, NICs, pair, last drops, failing checks, alerts")
     report.add_argument("--metrics", action="store_true", help="for Prometheus: what the health checks write to a file")
+    report.add_argument("--html", action="store_true", help="a page for browsers, with a picture of the router")
     check = add("check", _check, "whether the router is as the databags say, and healthy")
     for command in (show, why, plan, log, report, check):
         command.add_argument("--json", action="store_true", help="for programs")
@@ -203,18 +204,13 @@ def _failing() -> list[Row]:
     ]
 
 
-def _report(chosen: argparse.Namespace) -> int:
-    """Print a page of at most 60 lines; its verdict is that of the health checks."""
+def _report_parts() -> tuple[dict[str, Any], Row]:
+    """Return what the report says, and the state of each NIC's link."""
     from vrlib.alerts import newer
 
-    if chosen.metrics:
-        from vrlib.check import Run
-        from vrlib.metrics import text
-
-        sys.stdout.write(text(Run("basic", expected.expected())))
-        return 0
     found, bad = _tables(expected.router()), _failing()
     failed = [row["check"] for row in bad if row["result"] == "FAILED"]
+    links = {row["nic"]: _text(f"{expected.SYSFS}/{row['nic']}/operstate").strip() for row in found["tiers"]}
     parts: dict[str, Any] = {
         "verdict": f"FAILED: {', '.join(failed[:3])}" if failed else "OK",
         **{topic: found[topic][:most] for topic, most in (("router", 12), ("tiers", 12), ("pair", 8))},
@@ -223,9 +219,27 @@ def _report(chosen: argparse.Namespace) -> int:
         "checks": bad[:8],
         "alerts": newer("")[0][-5:],
     }
+    return parts, links
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    """Print a page of at most 60 lines; its verdict is that of the health checks."""
+    if chosen.metrics:
+        from vrlib.check import Run
+        from vrlib.metrics import text
+
+        sys.stdout.write(text(Run("basic", expected.expected())))
+        return 0
+    parts, links = _report_parts()
+    status = int(parts["verdict"] != "OK")
+    if chosen.html:
+        from vrlib.report_page import page
+
+        sys.stdout.write(page({**parts, "links": links, "when": time.strftime("%Y-%m-%d %H:%M:%S %Z")}))
+        return status
     if chosen.json:
         print(json.dumps(parts, indent=1, ensure_ascii=False))
-        return int(bool(failed))
+        return status
     print(parts["verdict"])
     for topic in ("router", "tiers", "pair", "drops", "checks"):
         if parts[topic]:
@@ -233,7 +247,7 @@ def _report(chosen: argparse.Namespace) -> int:
     print("\n" + ", ".join(f"{number} {topic}" for topic, number in parts["count"].items()))
     for line in parts["alerts"]:
         print(line[:160])
-    return int(bool(failed))
+    return status
 
 
 def _check(chosen: argparse.Namespace) -> int:

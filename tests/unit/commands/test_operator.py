@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,11 +189,72 @@ def test_a_report_is_one_page_and_has_the_verdict_of_the_checks(filled: Router) 
     assert json.loads(said(filled, "report", "--json", status=1))["verdict"] == "FAILED: dhcp.service"
 
 
+class Page(HTMLParser):
+    """Read a page: every element must be closed in its order, and nothing may lead or call elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.lines: list[dict[str, str | None]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        allowed = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "span", "div", "table", "tr"}
+        assert tag in allowed | {"th", "td", "svg", "line", "rect", "text"}, tag
+        assert not [name for name, _value in attrs if name.startswith("on") or name in ("src", "href", "style")]
+        if tag != "meta":
+            self.open.append(tag)
+        if tag == "line":
+            self.lines.append(dict(attrs))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] == ["style"]:
+            assert "url(" not in data
+            assert "@import" not in data
+        self.words.append(data)
+
+
+HOSTILE = "<script src=//x>&quot;' onload=x</td><img src=x onerror=alert(1)>"
+
+
+def test_a_report_for_browsers_is_one_file_and_what_others_named_is_text(filled: Router) -> None:
+    bag = json.loads(filled.path("/etc/cloudstack/cmdline.json").read_text())
+    for number in range(20):
+        record = {"name": f"{HOSTILE}{number}", "rc": 1, "reason": HOSTILE * 9, "duration": 0.5}
+        filled.put(f"/var/lib/cloudstack/results/{number}.json.json", json.dumps(record))
+    entry = {"success": "FAILED", "lastUpdate": "1", "lastRunDuration": "1", "message": HOSTILE}
+    filled.put("/var/lib/cloudstack/health/basic.json", json.dumps({"dhcp.service": entry}))
+    filled.put("/var/log/cloudstack/alerts.log", f"2025-10-01 10:00:00,000 [ALERT] [x] {HOSTILE}\n" * 50)
+    filled.put("/sys/class/net/eth3/operstate", "down\n")
+    text = said(filled, "report", "--html", status=1)
+    page = Page(text)
+    said_all = "".join(page.words)
+    assert len(text.encode()) < 100_000
+    assert "FAILED: dhcp.service" in said_all
+    assert HOSTILE in said_all
+    assert bag["config"]["name"] in said_all
+    assert len(page.lines) == 5
+    assert [line.get("class") for line in page.lines].count("down") == 1
+    assert "prefers-color-scheme: dark" in text
+
+
 def test_no_secret_is_shown(filled: Router) -> None:
     bag = json.loads(filled.path("/etc/cloudstack/cmdline.json").read_text())
     bag["config"] |= {"vmpassword": "CanaryOne", "router_password": "CanaryTwo", "redundant_router": "1"}
     filled.put("/etc/cloudstack/cmdline.json", json.dumps(bag))
     filled.put("/etc/cloudstack/vmpassword.json", json.dumps({"id": "vmpassword", "10.1.1.11": "CanaryThree"}))
     everything = "".join(said(filled, "show", topic, "--json") for topic in TOPICS) + said(filled, "report")
+    filled.path("/tmp").mkdir(exist_ok=True)
+    everything += said(filled, "report", "--html") + said(filled, "report", "--metrics")
     assert "r-101-VM" in everything
     assert "Canary" not in everything
