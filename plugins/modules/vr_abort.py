@@ -9,9 +9,10 @@ module: vr_abort
 short_description: End a transaction of the router that failed
 version_added: 0.1.0
 description:
-  - Gives the staged databags up and keeps the drops under C(failed/) with the reason.
-  - When other drops were taken along, all are left where they are, and no record is written.
-  - Writes the result record that the commands in C(/opt/cloud/bin) report from.
+  - Discards the staged databags, and moves the drops to C(failed/) with the reason.
+  - Writes the result record, which the commands in C(/opt/cloud/bin) report from.
+  - When the transaction also holds drops that other commands wait with, all drops stay in the inbox, and no record is
+    written.
   - A successful transaction is ended by its last service, see M(cloudstack.virtual_router.vr_plan).
 extends_documentation_fragment:
   - cloudstack.virtual_router.router
@@ -21,7 +22,7 @@ options:
     type: str
     required: true
   reason:
-    description: Why the drops are given up, in one line.
+    description: Why the drops are refused, in one line.
     type: str
     required: true
 """

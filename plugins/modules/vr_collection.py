@@ -10,11 +10,11 @@ short_description: Install this collection on the router
 version_added: 0.1.0
 description:
   - Packs the collection that runs this task, sends it, and puts it where the router's own converges find it.
-  - So a router that is provisioned from a control node has one release of everything.
-  - The collection lies in a directory of its own, and a link says which is in use. The commands are reached by that
-    link, too. So a converge or a command finds the former release or this one, never a part of each.
-  - A converge that a command of the router has begun is waited for. The former release is kept until the next one is
-    installed, for whoever has begun with it.
+  - A control node and the routers that it provisions have the same release.
+  - Each release has its own directory, and one link leads to the release in use. Commands and converges are reached
+    by that link, so each of them uses one release as a whole.
+  - Waits until a converge that runs on the router has ended. Keeps the former release until the next installation,
+    because commands and daemons that started with it go on.
 author:
   - Contributors to the cloudstack.virtual_router project (@apache)
 requirements:
@@ -36,7 +36,7 @@ options:
     type: path
     default: /usr/share/ansible/collections/ansible_collections/cloudstack/virtual_router
   home:
-    description: Directory that has a directory for each release.
+    description: Directory in which each release has a directory of its own.
     type: path
     default: /opt/cloudstack
   links:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_facts
-short_description: Tell what the databags of a router say, as facts
+short_description: Return the databags of a router as facts
 version_added: 0.1.0
 description:
   - Reads the databags in force and the NICs that are plugged in. Waits for no converge, and changes nothing.

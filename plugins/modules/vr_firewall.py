@@ -10,9 +10,9 @@ short_description: Bring the packet filter, NAT and usage counters to what the d
 version_added: 0.1.0
 description:
   - Renders one nftables table for filter, NAT and marks, and loads what differs from the table that is there.
-    What decides changes in one transaction, so that no packet meets half a ruleset.
-  - Compares digests of what was loaded with what the kernel lists, so that a ruleset changed behind its back
-    is repaired.
+    The rules that decide change in one transaction, so that no packet meets half a ruleset.
+  - Compares the digest of the loaded ruleset with what the kernel lists, and repairs a ruleset that somebody else has
+    changed.
   - Cuts the connections that are no longer allowed, and only those. Usage counters survive.
 extends_documentation_fragment:
   - cloudstack.virtual_router.router

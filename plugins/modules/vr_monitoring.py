@@ -9,8 +9,8 @@ module: vr_monitoring
 short_description: Bring health checks to what the databags say
 version_added: 0.1.0
 description:
-  - Starts the timers of the health checks at the intervals that are asked for, and stops those that are not.
-  - A drop that repeats what is known restarts no timer.
+  - Starts the timers of the health checks at the intervals in the databags, and stops timers without an interval.
+  - An interval that stays the same restarts no timer.
 extends_documentation_fragment:
   - cloudstack.virtual_router.router
   - cloudstack.virtual_router.router.service

@@ -6,17 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_plan
-short_description: Take drops in and plan every service of the router
+short_description: Merge drops and plan every service of the router
 version_added: 0.1.0
 description:
-  - Begins a transaction, after waiting for one that runs; finishes what a converge that was killed has left.
+  - Waits for a transaction that runs, finishes or undoes one that was killed, and begins its own.
   - Reads the drops, checks them against their schemas and merges them into staged databags.
   - Builds the router from the databags and the interfaces that are plugged in, and compares every service with
     what is live.
   - A wrong drop fails the task and changes nothing. It is kept under C(failed/) with the reason.
   - The last service to be applied puts the databags into force and archives the drops. When no service differs, this
     module does so.
-  - In check mode nothing is staged, and the plan is all there is; use it with C(--diff).
+  - In check mode it stages nothing and only returns the plan; use it with C(--diff).
 extends_documentation_fragment:
   - cloudstack.virtual_router.router
 options:

@@ -10,7 +10,7 @@ short_description: Bring redundancy to what the databags say
 version_added: 0.1.0
 description:
   - Writes the files of keepalived and conntrackd and prepares what a transition to primary or backup changes.
-  - A change of keepalived's configuration is a reload, which is no election; nothing is touched without a change.
+  - Reloads keepalived when its configuration changes. A reload causes no election.
   - Does nothing on a router that is not one of a pair.
 extends_documentation_fragment:
   - cloudstack.virtual_router.router

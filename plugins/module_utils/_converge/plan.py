@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Take drops in and plan every service: what vr_plan does."""
+"""Merge drops and plan every service: the work of vr_plan."""
 
 from __future__ import annotations
 
