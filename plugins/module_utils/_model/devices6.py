@@ -78,7 +78,9 @@ def _guest_side(config: Record, chosen: Settings) -> Ipv6 | None:
     given = shared or own
     if given is None:
         return None
-    return Ipv6(given.network, own, shared, chosen.kind.routes, chosen.resolvers6)
+    # Who does not route is a host in the network, with somebody else's router.
+    hop = None if chosen.kind.routes else values.address6(config.get("ip6gateway"))
+    return Ipv6(given.network, own, shared, chosen.kind.routes, chosen.resolvers6, hop)
 
 
 def _of_vpc(entries: Mapping[str, Record], found: tuple[Device, ...], chosen: Settings) -> dict[str, Ipv6]:

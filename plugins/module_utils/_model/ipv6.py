@@ -17,7 +17,7 @@ class Ipv6:
     """The IPv6 side of a NIC: `own` is on this router always, `shared` on the primary of a pair only.
 
     `is_gateway` says that VMs are sent here, by advertisements; `resolvers` are what these name. `next_hop` is the
-    default gateway, of a public NIC. There is no other IPv6: none is translated, and none has a table of its own.
+    default gateway, of a public NIC or of a router that does not route. None is translated, or has an own table.
     """
 
     network: IPv6Network

@@ -30,8 +30,8 @@ def addresses(router: Router) -> dict[str, frozenset[IPv6Interface]]:
 
 
 def default_routes(router: Router) -> list[tuple[str, str]]:
-    """Return the way out: NIC and next hop of the public NIC with IPv6, in the main table."""
-    sides = ((device.name, device.six) for device in router.with_ipv6(Role.PUBLIC))
+    """Return the way out, in the main table: the NIC that has a next hop, a public one where the router routes."""
+    sides = ((device.name, device.six) for device in router.with_ipv6())
     return [(name, str(six.next_hop)) for name, six in sides if six and six.next_hop is not None]
 
 

@@ -123,6 +123,16 @@ def test_ipv6_4_a_gateway_that_cannot_be_reached_breaks_nothing_else() -> None:
     assert [line for line in lines(isolated(ip6gateway="fe80::99")) if "::/0 via fe80::99 dev eth2" in line]
 
 
+def test_ipv6_4_the_router_of_a_shared_network_is_a_host_with_somebody_elses_router() -> None:
+    arguments = {"type": "dhcpsrvr", "gateway": "10.1.1.254", "ip6gateway": "2001:db8:a:1::fe"}
+    guest = {"eth0ip6": "2001:db8:a:1::5", "eth0ip6prelen": "64"}
+    bags = {"cmdline": cmdline(**arguments, **guest), "ips": ips(eth0=[address("10.1.1.5", "guest")])}
+    found = build(bags, NICS)
+    assert "route replace ::/0 via 2001:db8:a:1::fe dev eth0 table 254 proto static" in lines(found)
+    assert advertising.guests(found) == ()
+    assert dict(interfaces.wanted(found, 1).knobs)["/proc/sys/net/ipv6/conf/all/forwarding"] == "0"
+
+
 def test_ipv6_5_the_public_address_has_its_own_length() -> None:
     router = vpc(tier("eth2", 1, router_guest_ip6_cidr="2001:db8:a:1::/80"))
     assert "addr add 2001:db8:f::50/48 dev eth1 nodad" in lines(router)
