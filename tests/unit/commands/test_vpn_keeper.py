@@ -128,6 +128,24 @@ def test_a_name_server_that_never_answers_keeps_nobody_waiting(
     assert hosts.read_text() == "203.0.113.41 vpn.example.com\n203.0.113.40 vpn.example.com\n"
 
 
+def test_a_name_that_has_no_address_is_asked_for_at_each_look(
+    keeper: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That it has none is said once."""
+    asked: list[object] = []
+
+    def fail(name: str, *_words: object) -> None:
+        asked.append(name)
+        raise socket.gaierror(socket.EAI_NONAME, "not known")
+
+    monkeypatch.setattr(keeper.socket, "getaddrinfo", fail)
+    names = keeper.Names()
+    for _look in range(3):
+        names.learn({"vpn.example.com"})
+    assert asked == ["vpn.example.com"] * 3
+    assert capsys.readouterr().out.count("cannot be resolved") == 1
+
+
 def test_the_file_of_names_stays_the_one_that_charon_has(
     keeper: ModuleType, hosts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
