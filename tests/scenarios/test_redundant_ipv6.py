@@ -35,6 +35,8 @@ from tests.scenarios.dual import (
 )
 from tests.scenarios.peers import Bird, peer, peers
 
+pytestmark = pytest.mark.timed
+
 VM1 = address6("vm1")
 MOVING = ("2001:db8:a:1::1/64", "fe80::1/64")
 """What only the primary has on the guest network."""
@@ -124,6 +126,7 @@ def test_ipv6_18_one_router_has_what_vms_know_and_one_advertises(pair: Dual) -> 
     assert primary(pair) is active
 
 
+@pytest.mark.alone
 def test_ipv6_19_a_handover_and_a_loss_of_power_are_survived(pair: Dual) -> None:
     """The gap of IPv6 is that of IPv4 and 0.2 s; the default router of VMs and their connections stay."""
     for power in (False, True):
