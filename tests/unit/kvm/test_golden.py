@@ -86,8 +86,7 @@ def tell(vsctl: Vsctl, root: Path, name: str) -> None:
     def order(words: list[str]) -> int:
         return 2 if "--may-exist" not in words else 1 if words[1] != "add-br" or len(words) > 3 else 0
 
-    for words in sorted(commands, key=order):
-        vsctl(*words)
+    vsctl(*(word for words in sorted(commands, key=order) for word in ("--", *words)))
     told = network(variables(name), "netplan")
     for port in told["ports"]:
         device = f"options:dpdk-devargs={port['device']}"
