@@ -278,3 +278,29 @@ def test_own_checks_do_not_outlast_the_run(watched: Router) -> None:
     assert float(run(watched)["lastRun"]["duration"]) < 8
     assert pids.read_text()
     assert not [pid for pid in pids.read_text().split() if os.path.exists(f"/proc/{pid}")]
+
+
+def test_a_run_starts_few_programs_however_large_the_network(watched: Router) -> None:
+    """Statement 12: 1,000 forwards, as many VMs as a /24 has, and a ruleset that must be listed as it has drifted."""
+    bag = json.loads(watched.path("/etc/cloudstack/forwardingrules.json").read_text())
+    (address, rules) = next((key, value) for key, value in bag.items() if key != "id")
+    bag[address] = [
+        {**rules[0], "public_ports": f"{port}:{port}", "internal_ports": f"{port}:{port}"} for port in range(1000, 2000)
+    ]
+    watched.put("/etc/cloudstack/forwardingrules.json", json.dumps(bag))
+    hosts = json.loads(watched.path("/etc/cloudstack/dhcpentry.json").read_text())
+    host = next(value for key, value in hosts.items() if key != "id")
+    for number in range(2, 255):
+        ip, mac = f"10.1.1.{number}", f"02:00:00:01:00:{number:02x}"
+        hosts[ip] = {**host, "mac_address": mac, "ipv4_address": ip, "host_name": f"vm{number}"}
+    watched.put("/etc/cloudstack/dhcpentry.json", json.dumps(hosts))
+    started = watched.path("/started")
+    for name, script in (("systemctl", UNITS.format("active")), ("nft", "exit 1"), ("openssl", "exit 0")):
+        watched.tool(name, f'echo {name} "$@" >>"{started}"\n{script}')
+    for kind, most in (("basic", 3), ("advanced", 4)):
+        started.write_text("")
+        found = run(watched, kind)
+        assert len(started.read_text().splitlines()) <= most, started.read_text()
+    assert found["iptables_check.py"]["message"].startswith(("Found all entries", "somebody has changed"))
+    known = json.loads(watched.path("/run/cloudstack/health/expected.json").read_text())
+    assert (known["forwards"] > 1000, known["vms"]) == (True, 253)
