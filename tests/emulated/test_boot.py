@@ -26,8 +26,11 @@ from tests.scenarios import networks, states
 from tests.scenarios.networks import ELSEWHERE, FIXTURES, INTERNET, Isolated
 
 CONTROL = "169.254.7.7"
-LIMIT = 180.0
-"""Seconds from power to `boot_up_done`, in software emulation."""
+LIMIT = 360.0
+"""Seconds of a processor from power to `boot_up_done`: what the two of a machine do in three minutes of emulation.
+
+Not seconds of a clock: those grow with whatever else the machine does, for no fault of the router.
+"""
 GROWN = 6 << 30
 FED = ("ip_associations", "firewall_rules", "forwarding_rules")
 """The types of the drops of the fixtures that this router is sent: the least with which a packet enters."""
@@ -42,12 +45,13 @@ class Larger(Machine):
 
 @dataclass(frozen=True)
 class Booted:
-    """The network of a router that has booted, how long that took, and the way into it."""
+    """The network of a router that has booted, what that took, and the way into it."""
 
     network: Isolated
     machine: Machine
     ssh: Ssh
     seconds: float
+    processor_seconds: float
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +64,15 @@ def booted() -> Iterator[Booted]:
         assert isinstance(machine, Machine)
         machine.wait_boot()
         seconds = time.monotonic() - started
-        yield Booted(network, machine, Ssh(network.management, CONTROL), seconds)
+        yield Booted(network, machine, Ssh(network.management, CONTROL), seconds, machine.processor_seconds)
 
 
 def test_it_boots_in_time_and_no_unit_fails(booted: Booted) -> None:
-    print(f"booted after {booted.seconds:.0f} s")
+    print(f"booted after {booted.seconds:.0f} s, {booted.processor_seconds:.0f} s of a processor")
     state = booted.machine.wait_systemd()
     failed = booted.machine.exec("systemctl", "--failed", "--no-legend", "--plain").stdout
     assert (state, failed) == ("running", "")
-    assert booted.seconds <= LIMIT
+    assert booted.processor_seconds <= LIMIT
 
 
 def test_at_most_100_megabytes_of_memory_are_in_use(booted: Booted) -> None:
@@ -83,7 +87,7 @@ def test_the_root_has_grown_to_the_end_of_its_disk(booted: Booted) -> None:
     size = int(booted.machine.exec("df", "--output=size", "--block-size=1", "/").stdout.split()[1])
     # What the file system needs for itself.
     assert size > 0.95 * GROWN
-    assert booted.machine.exec("swapon", "--show=NAME", "--noheadings").stdout.strip() == "/var/swap"
+    assert booted.machine.exec("swapon", "--show=NAME", "--noheadings").stdout.strip() == "/swapfile"
 
 
 def test_names_and_keys_are_its_own(booted: Booted) -> None:

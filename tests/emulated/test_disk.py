@@ -57,10 +57,11 @@ def test_nobody_may_log_in_and_no_private_key_is_there(files: Path) -> None:
 
 def test_what_makes_a_machine_itself_is_left_to_its_first_boot(files: Path) -> None:
     assert (files / "etc" / "machine-id").read_bytes() == b""
-    absent = ("var/lib/systemd/random-seed", "var/lib/dbus/machine-id", "var/swap", "var/cache/cloud/cmdline")
+    absent = ("var/lib/systemd/random-seed", "var/lib/dbus/machine-id", "var/cache/cloud/cmdline")
     assert [name for name in absent if (files / name).exists()] == []
     assert list((files / "etc" / "cloudstack").glob("*.json")) == []
     assert list(_all(files / "var" / "log")) == []
+    assert "/swapfile/" not in _debugfs("ls -p /")
 
 
 def test_no_word_is_of_the_machine_that_built_it(files: Path) -> None:

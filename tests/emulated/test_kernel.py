@@ -13,7 +13,7 @@ from tests.lab.lab import Lab
 from tests.lab.router import Router
 
 PROTOCOLS = (
-    *("esp4", "esp6", "xfrm_user", "xfrm_interface", "ppp_generic", "ppp_mppe", "l2tp_ppp", "pppol2tp", "wireguard"),
+    *("esp4", "esp6", "xfrm_user", "xfrm_interface", "ppp_generic", "ppp_mppe", "l2tp_ppp", "wireguard"),
     *("8021q", "bonding", "openvswitch", "nf_flow_table", "nf_conntrack", "nf_nat_ftp", "nf_nat_tftp", "nf_nat_sip"),
     *("nf_nat_pptp", "nf_nat_h323", "macvlan", "tcp_diag", "ip_vti", "vrf", "dummy"),
 )
@@ -63,7 +63,8 @@ def test_each_driver_is_there_with_all_it_needs(machine: Router) -> None:
 
 
 def test_the_root_is_found_by_each_hypervisors_driver(machine: Router) -> None:
-    listed = machine.shell("lsinitramfs /initrd.img").stdout
+    # Not by the link in /, which zstd(1) does not follow.
+    listed = machine.shell("lsinitramfs /boot/initrd.img-*").stdout
     assert [name for name in DISKS if f"/{name}.ko" not in listed] == []
 
 

@@ -38,8 +38,9 @@ USERLAND = """charon-systemd {
 	}
 }
 """
+PEER_FILES = {"/etc/strongswan.d/zz-lab.conf": USERLAND.encode()}
 LAB_FILES = {
-    "/etc/strongswan.d/zz-lab.conf": USERLAND.encode(),
+    **PEER_FILES,
     "/etc/swanctl/cloudstack.json": json.dumps({"protected_devices": ["ipsec0"]}).encode(),
 }
 """What makes a container without the kernel's ESP a VPN gateway; no router has these."""
@@ -100,12 +101,14 @@ def configuration(
     )
 
 
-def add_peer(lab: Lab, name: str, address: str, *numbers: int, vpc: str = VPC_CIDR) -> Peer:
+def add_peer(
+    lab: Lab, name: str, address: str, *numbers: int, vpc: str = VPC_CIDR, files: Mapping[str, bytes] = PEER_FILES
+) -> Peer:
     """Make a peer in the internet of the lab; its charon runs once it is configured."""
     segment = f"{name}lan"
     lab.segment(segment)
     nics = {"eth0": ("internet", lab.mac(f"{name}.0")), "eth1": (segment, lab.mac(f"{name}.1"))}
-    machine = lab.router(name, None, nics, {"/etc/strongswan.d/zz-lab.conf": USERLAND.encode()})
+    machine = lab.router(name, None, nics, files)
     branch = lab.host(f"{name}branch", segment)
     for number in numbers:
         branch.add_address(f"10.{number}.0.5/24")
