@@ -15,7 +15,7 @@ PAIRS := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios $(LANES) provisioning trixie test check demo bench failover chaos mutants template template-test emulated reference docs importer clean
+.PHONY: help venv image lint sanity units scenarios $(LANES) provisioning kvm-hosts trixie test check demo bench failover chaos mutants template template-test emulated reference docs importer clean
 
 help: ## list what can be made
 	@sed -n 's|^\([a-z-]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
@@ -47,6 +47,9 @@ timed:
 
 provisioning: venv ## type the commands of README on bare machines; not a part of `make test`, for its time
 	@$(PYTHON) -m pytest tests/scenarios/provisioning.py -v -x --durations=9
+
+kvm-hosts: venv ## build the networks of two KVM hosts by role kvm_host; not a part of `make test`, for its image
+	@$(PYTHON) -m pytest tests/scenarios/kvm_hosts.py -v -x --durations=9
 
 # One scenario of each kind.
 TRIXIE := isolated_traffic isolated_state vpc_traffic dhcp_dns metadata load_balancer redundant_isolated shared_dhcp ways

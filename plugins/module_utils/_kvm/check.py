@@ -26,6 +26,11 @@ def host(found: Host) -> None:
         _bridge(bridge, found)
     _addresses(found)
     _dpdk(found)
+    for bond in found.bonds:
+        if found.openvswitch and not any(bridge.uplink == bond.name for bridge in found.bridges):
+            raise HostError(
+                f"kvm_host_bonds.{bond.name}: is no bridge's uplink; a bond of Open vSwitch is a port of one"
+            )
 
 
 def _bond(bond: Bond, found: Host) -> None:

@@ -86,7 +86,7 @@ def _ovs_bridge(bridge: Bridge, host: Host) -> Tree:
     ports += [{"name": port.name} for port in host.dpdk.ports if port.bridge == bridge.name]
     for other in (item for item in host.bridges if item.vlan and item.uplink == bridge.uplink):
         ports.append({"name": other.name, "vlan": {"mode": "access", "tag": other.vlan}})
-    options: Tree = {"stp": {"enabled": bridge.stp}, "datapath": "netdev" if host.netdev else "system"}
+    options: Tree = {"stp": bridge.stp, "datapath": "netdev" if host.netdev else "system"}
     return {
         "name": bridge.name,
         "type": "ovs-bridge",

@@ -45,6 +45,7 @@ WRONG = [
     ("bridges.cloudbr0.uplink", "eth0", f"{BRIDGES}.cloudbr0.uplink: eth0 is in bond0"),
     ("bridges.cloudbr1.uplink", "bond0", f"{BRIDGES}.cloudbr1.uplink: cloudbr0 is on bond0 without a vlan already"),
     ("bridges.cloudbr1.uplink", None, f"{BRIDGES}.cloudbr1.uplink: expected a bond or a NIC"),
+    ("bridges.cloudbr1.uplink", "eth9", f"{BONDS}.bond1: is no bridge's uplink"),
     ("bridges.cloudbr100.vlan", 4095, f"{BRIDGES}.cloudbr100.vlan: expected a number from 1 to 4094, got 4095"),
     ("bridges.cloudbr100.vlan", 0, f"{BRIDGES}.cloudbr100.vlan: expected a number from 1 to 4094, got 0"),
     ("bridges.cloudbr0.addresses", ["192.168.100.20"], f"{BRIDGES}.cloudbr0.addresses[0]: expected an address with"),

@@ -1,0 +1,202 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Two KVM hosts by role kvm_host: real systemd, netplan and Open vSwitch in userland, whose NICs are veth pairs.
+
+Not a part of `make test`, for the image that it makes: `make kvm-hosts`. Kernels of the lab have no bonding, no VLANs
+and no Open vSwitch, so it is the userland datapath that forwards.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checks.tree import ROOT, link_collection
+from tests.lab import debian
+from tests.lab.lab import Lab
+from tests.lab.podman import INIT, TAG
+from tests.lab.probes import PingStream, icmp_ping
+from tests.lab.process import run, wait_for
+from tests.lab.router import Router
+
+IMAGE = f"localhost/cloudstack-kvm-host:{TAG}"
+PACKAGES = (
+    *("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "iproute2", "iputils-ping"),
+    *("kmod", "procps", "netplan.io", "openvswitch-switch"),
+)
+# There is no udev in a container. systemd-networkd takes a read-only /sys for the sign of that.
+NO_UDEV = r'mkdir -p "$1"/etc/systemd/system/systemd-networkd.service.d; printf "[Service]\nReadOnlyPaths=/sys\n" > '
+NO_UDEV += '"$1"/etc/systemd/system/systemd-networkd.service.d/lab.conf'
+PEER = "192.168.100.1"
+HOSTS = {"kvm1": 21, "kvm2": 22}
+PLAY = [{"hosts": "routers", "gather_facts": False, "roles": ["cloudstack.virtual_router.kvm_host"]}]
+BACK_AFTER = 40
+FILE = "/etc/netplan/60-cloudstack-kvm.yaml"
+INSTALLER = "network: {{version: 2, ethernets: {{eth0: {{addresses: [{address}/24]}}}}}}\n"
+RECAP = re.compile(r"^(\w+) +: ok=\d+ +changed=(\d+) +unreachable=0 +failed=(\d+)", re.MULTILINE)
+
+
+def variables(name: str, nics: Sequence[str]) -> dict[str, Any]:
+    """Return what the role is told: an untagged bridge and VLAN 100 on a bond."""
+    number = HOSTS[name]
+    return {
+        "kvm_host_backend": "openvswitch",
+        "kvm_host_userland": True,
+        "kvm_host_bonds": {"bond0": {"interfaces": list(nics), "primary": nics[0]}},
+        "kvm_host_bridges": {
+            "cloudbr0": {"uplink": "bond0", "addresses": [f"192.168.100.{number}/24"]},
+            "cloudbr100": {"uplink": "bond0", "vlan": 100, "addresses": [f"10.0.100.{number}/24"]},
+        },
+        "kvm_host_probe": [PEER],
+        "kvm_host_rollback_seconds": BACK_AFTER,
+    }
+
+
+def make_image() -> None:
+    """Make the image of a host as an installer leaves it, with what the role would install; kept between runs."""
+    if run("podman", "image", "exists", IMAGE, check=False).returncode == 0:
+        return
+    tar = ROOT / "build" / "image" / "kvm-host.tar"
+    tar.parent.mkdir(parents=True, exist_ok=True)
+    hooks = ('rm -f "$1"/etc/ssh/ssh_host_*', ': > "$1"/etc/machine-id', NO_UDEV)
+    debian.make_root(tar, PACKAGES, hooks)
+    change = ("--change", f"CMD {INIT}", "--change", "STOPSIGNAL SIGRTMIN+3")
+    run("podman", "import", "--quiet", *change, tar, IMAGE, timeout=300)
+    tar.unlink()
+
+
+class Cloud:
+    """Two hosts, and a peer beside them."""
+
+    def __init__(self, lab: Lab, place: Path) -> None:
+        """Wire them: two NICs in one segment, and two that lead nowhere."""
+        self.lab, self.place = lab, place
+        for segment in ("trunk", "nowhere"):
+            lab.segment(segment)
+        nics = {"eth0": "trunk", "eth1": "trunk", "eth2": "nowhere", "eth3": "nowhere"}
+        for name in HOSTS:
+            lab.router(name, None, {nic: (segment, lab.mac(name + nic)) for nic, segment in nics.items()})
+        self.peer = lab.host("peer", "trunk", f"{PEER}/24")
+        lab.save()  # for the way in, which finds the lab by what is saved
+
+    def __getitem__(self, name: str) -> Router:
+        """Return a host."""
+        return self.lab.routers[name]
+
+    def build(
+        self, *options: str, nics: Sequence[str] = ("eth0", "eth1"), only: str = "kvm1:kvm2"
+    ) -> tuple[int, str, dict[str, int]]:
+        """Run the role; return its exit status, what it printed, and the count of changes by host."""
+        inventory = json.loads(self.lab.inventory())
+        for name, host in inventory["all"]["children"]["routers"]["hosts"].items():
+            host |= {"ansible_python_interpreter": "/usr/bin/python3", **variables(name, nics)}
+        (self.place / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
+        (self.place / "play.yml").write_text(json.dumps(PLAY), encoding="utf-8")
+        program = Path(sys.executable).with_name("ansible-playbook")
+        words = [program, "-i", self.place / "inventory.json", "--limit", only, *options, self.place / "play.yml"]
+        done = subprocess.run(
+            ["env", f"ANSIBLE_COLLECTIONS_PATH={link_collection()}", "ANSIBLE_PIPELINING=true", *words],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=400,
+        )
+        changes = {name: int(count) for name, count, failed in RECAP.findall(done.stdout) if failed == "0"}
+        return done.returncode, done.stdout, changes
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """Return two machines that nobody has configured yet."""
+    make_image()
+    with Lab("kvm-hosts", image=IMAGE) as lab:
+        found = Cloud(lab, tmp_path_factory.mktemp("kvm"))
+        for name in HOSTS:
+            found[name].wait_systemd()
+        yield found
+
+
+def test_check_mode_shows_and_changes_nothing(cloud: Cloud) -> None:
+    status, printed, _changes = cloud.build("--check", "--diff")
+    assert status == 0, printed
+    assert "+        - 192.168.100.21/24" in printed
+    for name in HOSTS:
+        assert cloud[name].shell("ls /etc/netplan").stdout == ""
+        assert cloud[name].exec("ovs-vsctl", "list-br").stdout == ""
+
+
+def test_wrong_nics_come_back_by_themselves(cloud: Cloud) -> None:
+    """Nobody is asked for it: the run has failed, and the host itself puts its old configuration back."""
+    host, mine = cloud["kvm2"], "192.168.100.22"
+    host.put("/etc/netplan/50-installer.yaml", INSTALLER.format(address=mine), 0o600)
+    host.exec("netplan", "apply")
+    wait_for(lambda: icmp_ping(cloud.peer, mine), 20, "the installer's configuration")
+    status, printed, _changes = cloud.build(nics=("eth2", "eth3"), only="kvm2")
+    assert status != 0
+    assert "Ask whom the host has to reach" in printed
+    assert not icmp_ping(cloud.peer, mine)
+    wait_for(lambda: icmp_ping(cloud.peer, mine), BACK_AFTER + 60, "the old configuration")
+    assert host.shell("ls /etc/netplan").stdout.split() == ["50-installer.yaml"]
+    assert host.exec("ovs-vsctl", "list-br").stdout == ""
+
+
+def test_hosts_reach_each_other_untagged_and_by_vlan(cloud: Cloud) -> None:
+    status, printed, _changes = cloud.build()
+    assert status == 0, printed
+    assert icmp_ping(cloud.peer, "192.168.100.21")
+    for target in ("192.168.100.22", "10.0.100.22", PEER):
+        assert icmp_ping(cloud["kvm1"], target)
+    # What is tagged stays so: the peer, which is untagged, has no way to VLAN 100.
+    cloud.peer.add_address("10.0.100.1/24")
+    assert not icmp_ping(cloud.peer, "10.0.100.21")
+
+
+def test_what_is_shown_is_what_the_articles_show(cloud: Cloud) -> None:
+    host = cloud["kvm1"]
+    assert host.exec("ovs-vsctl", "list-br").stdout.split() == ["cloudbr0", "cloudbr100"]
+    assert host.exec("ovs-vsctl", "br-to-vlan", "cloudbr100").stdout.strip() == "100"
+    shown = host.exec("ovs-appctl", "bond/show", "bond0").stdout
+    assert "bond_mode: active-backup" in shown
+    assert re.search(r"^(slave|member) eth0: enabled\n +active", shown, re.MULTILINE), shown
+    assert "dhcp4: false" in host.read(FILE)
+    assert host.exec("systemctl", "is-active", "cloudstack-kvm-back.timer", check=False).stdout.strip() != "active"
+
+
+def test_second_run_changes_nothing(cloud: Cloud) -> None:
+    status, printed, changes = cloud.build()
+    assert (status, changes) == (0, dict.fromkeys(HOSTS, 0)), printed
+
+
+def test_bond_loses_a_second_at_most(cloud: Cloud) -> None:
+    wire = f"{cloud.lab.port_number('kvm1', 'eth0')}.eth0"
+    with PingStream(cloud.peer, "192.168.100.21") as stream:
+        run("ip", "-n", cloud.lab.bridges, "link", "set", wire, "down")
+        wait_for(lambda: "eth1: enabled\n  active" in bond(cloud), 10, "the other NIC at work")
+        wait_for(lambda: icmp_ping(cloud.peer, "192.168.100.21"), 10, "an answer")
+    run("ip", "-n", cloud.lab.bridges, "link", "set", wire, "up")
+    assert stream.longest_gap <= 1.0
+
+
+def bond(cloud: Cloud) -> str:
+    """Return what Open vSwitch says of the bond."""
+    return cloud["kvm1"].exec("ovs-appctl", "bond/show", "bond0").stdout
+
+
+def test_another_uplink_is_refused(cloud: Cloud) -> None:
+    before = cloud["kvm1"].read(FILE)
+    status, printed, _changes = cloud.build(nics=("eth1", "eth2"), only="kvm1")
+    assert status != 0
+    assert "kvm_host_bonds.bond0: netplan would leave eth0 on it" in printed
+    status, printed, _changes = cloud.build(nics=("eth0", "eth9"), only="kvm1")
+    assert status != 0
+    assert "no NIC eth9 here" in printed
+    assert cloud["kvm1"].read(FILE) == before
