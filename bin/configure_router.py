@@ -1,11 +1,7 @@
 #!/usr/bin/python3 -IS
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Carry out a transition by hand: configure_router.py --primary | --backup | --fault.
-
-The same as keepalived does at an election, and only that: who is primary is keepalived's decision, and the watchdog
-puts a router right that is not what keepalived says.
-"""
+"""Carry out a transition by hand: configure_router.py --primary | --backup | --fault."""
 
 from __future__ import annotations
 
@@ -14,18 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lib"))
 
-from vrlib import command as vr
-
-GOALS = {"--primary": "primary", "--backup": "backup", "--fault": "fault"}
-
-
-def main(args: list[str]) -> None:
-    """Become vr-transition."""
-    if len(args) != 1 or args[0] not in GOALS:
-        raise vr.CommandError("usage: configure_router.py --primary | --backup | --fault")
-    command = vr.at(f"{vr.PROGRAMS}/vr-transition")
-    os.execv(command, [command, GOALS[args[0]]])  # noqa: S606 - our own command, no shell
-
+from vrlib import command, transition
 
 if __name__ == "__main__":
-    vr.run(main)
+    command.run(transition.main)

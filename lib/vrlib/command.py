@@ -52,9 +52,18 @@ def at(path: str) -> str:
     return ROOT + path
 
 
-def one_line(text: object) -> str:
+def text(path: str) -> str:
+    """Return what is in a text file of the router, nothing when it is not there."""
+    try:
+        with open(at(path), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def one_line(said: object) -> str:
     """Return text without line breaks, control characters and runs of blanks, cut after 2,000 characters."""
-    words = " ".join(str(text).split())
+    words = " ".join(str(said).split())
     return "".join(sign if sign.isprintable() else "?" for sign in words)[:2000]
 
 

@@ -147,7 +147,7 @@ def _pair(page: Page, expected: dict[str, Any]) -> None:
     with suppress(FileNotFoundError):
         moment = os.stat(vr.at(STATE)).st_mtime
         page.add("vrrp_last_transition_timestamp_seconds", GAUGE, "When that state began.", [({}, moment)])
-    problems = [line for line in _text(PROBLEMS).splitlines() if line.strip()]
+    problems = [line for line in vr.text(PROBLEMS).splitlines() if line.strip()]
     page.add("vrrp_problems", GAUGE, "What the watch over the pair finds wrong.", [({}, len(problems))])
 
 
@@ -159,7 +159,7 @@ def _connections(page: Page) -> None:
     ):
         if number := _line(f"{folder}{file}"):
             page.add(name, GAUGE, what, [({}, int(number))])
-    rows = [line.split() for line in _text("/proc/net/stat/nf_conntrack").splitlines()]
+    rows = [line.split() for line in vr.text("/proc/net/stat/nf_conntrack").splitlines()]
     if rows and "drop" in rows[0]:
         place = rows[0].index("drop")
         dropped = sum(int(row[place], 16) for row in rows[1:] if len(row) > place)
@@ -192,7 +192,7 @@ def _networks(page: Page, run: Run) -> None:
     hosts = [({"server": server}, number) for server, number in known["metrics"]["hosts"].items()]
     page.add("dhcp_hosts", GAUGE, "VMs that a DHCP server knows.", hosts)
     leased = [
-        ({"server": server}, len(_text(path).splitlines())) for server, path in known["metrics"]["leases"].items()
+        ({"server": server}, len(vr.text(path).splitlines())) for server, path in known["metrics"]["leases"].items()
     ]
     page.add("dhcp_leases", GAUGE, "Addresses that it has leased.", leased)
 
@@ -257,12 +257,4 @@ def _disks(page: Page) -> None:
 
 
 def _line(path: str) -> str:
-    return _text(path).partition("\n")[0].strip()
-
-
-def _text(path: str) -> str:
-    try:
-        with open(vr.at(path), encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
+    return vr.text(path).partition("\n")[0].strip()

@@ -68,14 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _text(path: str) -> str:
-    try:
-        with open(vr.at(path), encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
-
-
 def _tables(router: Any) -> dict[str, list[Row]]:
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.rows import tables
 
@@ -88,7 +80,7 @@ def _show(chosen: argparse.Namespace) -> int:
     else:
         rows = _tables(expected.router())[chosen.topic]
     if chosen.topic == "pair":
-        rows += [{"what": "problem", "value": line} for line in _text(PROBLEMS).splitlines() if line]
+        rows += [{"what": "problem", "value": line} for line in vr.text(PROBLEMS).splitlines() if line]
     _print(rows, chosen.json)
     return 0
 
@@ -186,7 +178,7 @@ def _log(chosen: argparse.Namespace) -> int:
         raise vr.CommandError(f"{name}: no record in {vr.RESULTS}") from None
     print(json.dumps(record, indent=1, ensure_ascii=False))
     if not chosen.json:
-        for line in _text("/var/log/cloudstack/router.log").splitlines():
+        for line in vr.text("/var/log/cloudstack/router.log").splitlines():
             if name in line:
                 print(vr.one_line(line))
     return 0
@@ -210,7 +202,7 @@ def _report_parts() -> tuple[dict[str, Any], Row]:
 
     found, bad = _tables(expected.router()), _failing()
     failed = [row["check"] for row in bad if row["result"] == "FAILED"]
-    links = {row["nic"]: _text(f"{expected.SYSFS}/{row['nic']}/operstate").strip() for row in found["tiers"]}
+    links = {row["nic"]: vr.text(f"{expected.SYSFS}/{row['nic']}/operstate").strip() for row in found["tiers"]}
     parts: dict[str, Any] = {
         "verdict": f"FAILED: {', '.join(failed[:3])}" if failed else "OK",
         **{topic: found[topic][:most] for topic, most in (("router", 12), ("tiers", 12), ("pair", 8))},

@@ -50,7 +50,7 @@ def _packet(chosen: argparse.Namespace) -> Any:
 
     source, destination = _address(chosen.source), _address(chosen.destination)
     family = source.version
-    if destination.version != family:
+    if family != destination.version:
         raise vr.CommandError(f"vr why: {source} and {destination}: expected two addresses of one family")
     protocol, _slash, port = chosen.protocol.lower().partition("/")
     protocol = _NAMES[family].get(protocol, protocol)
@@ -60,7 +60,7 @@ def _packet(chosen: argparse.Namespace) -> Any:
         wanted = "expected tcp/PORT, udp/PORT, icmp[/TYPE] or a number below 256"
         raise vr.CommandError(f"vr why: {vr.one_line(ascii(chosen.protocol))[:100]}: {wanted}")
     number = int(port) if port else _ECHO[family] if protocol == "icmp" else 0
-    kind = Packet6 if family == 6 else Packet
+    kind: Any = Packet6 if family == 6 else Packet
     return kind(source, destination, protocol, number, nic=chosen.nic)
 
 

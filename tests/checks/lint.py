@@ -41,7 +41,7 @@ def checks() -> dict[str, list[str]]:
     pure = [f"--package={PACKAGE}.plugins.module_utils.{package}" for package in PURE]
     return {
         "ansible-lint": [tool["ansible-lint"], "--offline", "--strict", "--nocolor", "-q"],
-        "mypy": [tool["mypy"], *pure],
+        "mypy": [tool["mypy"], *pure, "--package=vrlib"],
         "plugin-docs": [*own, "tests.checks.plugin_docs"],
         "yamllint": [str(BIN / "yamllint"), "--strict", "."],
         "collection-builds": [
@@ -71,7 +71,7 @@ def environment() -> dict[str, str]:
     return {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "MYPYPATH": collections,
+        "MYPYPATH": f"{collections}{os.pathsep}{ROOT / 'lib'}",
         "ANSIBLE_COLLECTIONS_PATH": collections,
         # Not the operator's: a copy of the collection that was once installed there would be checked instead.
         "ANSIBLE_HOME": str(BUILD / "ansible-home"),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -56,14 +57,18 @@ def test_its_drop_waits_for_whoever_asks_for_it(router: Router) -> None:
 
 
 def test_a_command_that_tries_again_and_is_stuck_again_is_ended_again(router: Router) -> None:
-    unlock = router.path("/opt/cloud/bin/vr-unlock")
+    unlock = router.library("unlock")
     unlock.write_text(unlock.read_text().replace("PATIENCE = 30.0", "PATIENCE = 0.2"))
     lock = router.path("/run/cloudstack/queue.lock")
     lock.parent.mkdir(parents=True)
-    with owner(router) as process, subprocess.Popen(["flock", str(lock), "sleep", "1.5"]) as busy:
-        done = router.run("vr-unlock")
-        busy.wait()
-    said = done.stdout.splitlines()
+    with owner(router) as process, lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        running = router.start("vr-unlock")
+        assert running.stdout is not None
+        said = [running.stdout.readline().rstrip("\n") for _line in range(2)]
+        fcntl.flock(held, fcntl.LOCK_UN)
+        said += running.stdout.read().splitlines()
+        running.communicate(timeout=60)
     assert said[0] == f"ended: playbook (process {process.pid})"
     assert set(said[1:-1]) == {"no converge holds this router"}
     assert said[-1] == "converge: firewall (0.50 s)"
