@@ -15,7 +15,7 @@ PAIRS := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv image lint sanity units scenarios $(LANES) provisioning kvm-hosts trixie test check demo bench failover chaos mutants template template-test emulated reference docs importer clean
+.PHONY: help venv image lint sanity units scenarios $(LANES) provisioning kvm-hosts trixie test check demo bench failover chaos hostile mutants template template-test emulated reference docs importer clean
 
 help: ## list what can be made
 	@sed -n 's|^\([a-z-]*\):.*## |  make \1\t|p' Makefile | expand --tabs=18
@@ -81,6 +81,10 @@ mutants: venv ## change the code in 300 ways and see which the unit tests notice
 
 chaos: image ## kill converges and send bad drops, more than `make test` does
 	@$(PYTHON) -m tests.chaos $(CHAOS)
+
+hostile: image ## let VMs speak like a router for a minute, in a pair of an isolated network and of a VPC
+	@HOSTILE_SECONDS=60 $(PYTHON) -m pytest tests/scenarios/test_redundant_services.py tests/scenarios/test_redundant_vpc.py \
+	  -v -k "vm_is_not_taken_for_a_router"
 
 template: venv ## build the disk of a router in the forms that hypervisors take, into build/template
 	@$(PYTHON) -m pip install --quiet --requirement image/machine/requirements.txt

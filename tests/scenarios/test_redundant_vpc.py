@@ -111,7 +111,7 @@ def is_member(router: Router, nic: str) -> bool:
 
 
 def test_the_commands_of_operating_for_a_pair_work_as_printed(pair: Pair) -> None:
-    commands = operating.commands(of_a_pair=True)
+    commands = operating.commands("pair")
     assert len(commands) > 1
     for router in (pair.primary, pair.backup):
         for line in commands:

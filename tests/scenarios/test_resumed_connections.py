@@ -53,6 +53,39 @@ while True:
         else:
             peer.sendall(sys.stdin.readline().strip().encode())
 """
+HOLDER = """
+import os, socket, struct, sys
+listener = socket.create_server(("10.2.1.1", 80), backlog=512)
+print("ready", flush=True)
+held = []
+while True:
+    peer, _address = listener.accept()
+    if os.path.exists(sys.argv[1]):
+        held.append(peer)
+    else:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+"""
+"""Reset every connection until a file is there, then hold all that come."""
+MANY = """
+import errno, select, socket, sys
+opened, poller = {}, select.poll()
+for port in range(20000, 20150):
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("", port))
+    found.setblocking(False)
+    found.connect_ex(("10.2.1.1", 80))
+    opened[found.fileno()] = found
+    poller.register(found, select.POLLOUT)
+    if sys.argv[1] == "one by one":
+        poller.poll(2000)
+        poller.unregister(found)
+        found.close()
+ready = {number for number, _event in poller.poll(500)} if sys.argv[1] == "at once" else ()
+print(sum(opened[number].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for number in ready))
+"""
+"""Connect from the same 150 ports each time, and say how many connections there are."""
 STATIC_IP = VPC_IP + 1
 SHUT = (RuleList(), RuleList(default_allow=True))
 
@@ -243,3 +276,21 @@ def test_the_internet_hears_no_reset(network: Network) -> None:
         assert "counter packets 0 " in host.run("nft", "list table t").stdout
     finally:
         host.run("nft", "delete table t")
+
+
+def test_a_vm_has_no_more_of_a_service_by_the_ports_of_connections_that_were_reset(
+    network: Network, tmp_path: Path
+) -> None:
+    """Their SYNs are known to connection tracking, which does not count what is known."""
+    network.load(routers())
+    words = ["ip", "netns", "exec", network.router.namespace, sys.executable, "-c", HOLDER, str(tmp_path / "hold")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "ready\n"
+            vm = network.hosts["first"]
+            vm.run(sys.executable, "-c", MANY, "one by one")
+            (tmp_path / "hold").touch()
+            assert 1 <= int(vm.run(sys.executable, "-c", MANY, "at once").stdout) <= 100
+        finally:
+            holder.kill()
