@@ -24,7 +24,7 @@ from tests.lab.access import private_key, public_key
 from tests.lab.lab import Lab
 from tests.lab.probes import ROOT, PingStream, TcpStream, ask, tcp
 from tests.lab.router import CACHE, Router
-from tests.scenarios import drops, networks, states, test_isolated_traffic
+from tests.scenarios import drops, networks, operating, states, test_isolated_traffic
 from tests.scenarios.networks import FIXTURE_SUBNETS, FIXTURE_VMS, FIXTURES, INTERNET, Isolated
 
 CONTROL = "169.254.7.7"
@@ -215,6 +215,22 @@ def test_drops_become_a_network_that_packets_go_through(at_work: Isolated) -> No
 def test_whoever_is_connected_stays_so_when_the_first_converge_comes(at_work: Isolated, session: Session) -> None:
     assert at_work
     assert session.answers(b"still here\n")
+
+
+def test_the_commands_of_operating_work_as_printed_on_the_router(at_work: Isolated) -> None:
+    """In a login shell: what an operator who is on the router has."""
+    router, entry = at_work.router, drops.vm("seen", "02:07:00:00:00:78", "10.7.0.78")
+    router.drop("vm.json", entry)
+    commands = operating.commands()
+    assert [line for line in commands if line.startswith("ansible-playbook ")]
+    for line in commands:
+        if "update_config" in line:
+            router.send("vm.json", entry)
+        done = router.exec("sh", "-lc", line.replace("<name>", "vm.json"), check=False)
+        # That a packet does not pass is an answer, too.
+        wanted = (1, "dropped: ") if line.startswith("vr why ") else (0, "")
+        assert (done.returncode, wanted[1] in done.stdout) == (wanted[0], True), (line, done.stdout, done.stderr)
+    router.shell(f"rm {CACHE}/vm.json")
 
 
 def _next_release(node: Router) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.lab.router import Router
-from tests.scenarios import drops, operating, states
+from tests.scenarios import states
 from tests.scenarios.networks import Isolated
 from tests.scenarios.vpcs import Vpc
 
@@ -207,22 +207,6 @@ def test_manage_service_restarts_and_refuses(router: Router) -> None:
     assert router.exec("systemctl", "show", "-p", "MainPID", "--value", "dnsmasq").stdout != before
     done = router.command("manage_service.sh restart x", check=False)
     assert (done.returncode, done.stdout) == (1, "Failed to restart x.service: Unit x.service not found.\n")
-
-
-def test_the_commands_of_operating_work_as_printed(router: Router) -> None:
-    """In a login shell: what an operator who is on the router has."""
-    entry = drops.vm("seen", "02:07:00:00:00:78", "10.7.0.78")
-    router.drop("seen.json", entry)
-    lines = operating.commands()
-    assert len(lines) > 10
-    for line in lines:
-        if "update_config" in line:
-            router.send("seen.json", entry)
-        done = router.exec("sh", "-lc", line.replace("<name>", "seen.json"), check=False)
-        # That a packet does not pass is an answer, too.
-        wanted = (1, "dropped: ") if line.startswith("vr why ") else (0, "")
-        assert (done.returncode, wanted[1] in done.stdout) == (wanted[0], True), (line, done.stdout, done.stderr)
-    router.drop("seen.json", {**entry, "remove": True})
 
 
 def test_vr_says_what_the_router_is(router: Router) -> None:
