@@ -56,7 +56,7 @@ def _programs(file: str, tree: Path) -> tuple[set[str], set[str]]:
     }
     names = rf"vrlib(\.| import (.*, )?){name}\b" if file.startswith("lib/") else re.escape(name)
     users = {Path(file).name} | {user for user, text in texts.items() if re.search(names, text)}
-    named = re.compile("|".join(rf"\b{re.escape(user)}\b" for user in sorted(users)))
+    named = re.compile("|".join([names, *(rf"\b{re.escape(user)}\b" for user in sorted(users))]))
     tests = {
         f"{COMMANDS}/{path.name}": path.read_text(encoding="utf-8") for path in (tree / COMMANDS).glob("test_*.py")
     }

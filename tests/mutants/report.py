@@ -17,9 +17,9 @@ EXPLAINED = Path(__file__).with_name("explained.toml")
 HEADER = """\
 # Do the tests notice?
 
-`make mutants` writes this page. It changes the pure packages (`_databag`, `_model`, `_plan`) and the Python programs
-of `bin/` in one place at a time, as cosmic-ray's operators do, and runs the unit tests that are named after the file,
-then the rest of its package's and the golden files; for a program, the tests of commands. A change that no test
+`make mutants` writes this page. It changes the pure packages (`_databag`, `_model`, `_plan`) and the Python of `bin/`,
+`libexec/` and `lib/` in one place at a time, as cosmic-ray's operators do. It runs the unit tests that are named after
+the file, then the rest of its package's and the golden files; for a program, the tests of commands. A change that none
 notices has *survived*: it is looked at, and either a test is written or `tests/mutants/explained.toml` says why there
 is none. The fuzzer and the scenarios are not asked.
 
