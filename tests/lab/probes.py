@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+from tests.lab.agent.streams import STRAGGLERS
 from tests.lab.process import LabError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -267,8 +268,8 @@ class _Stream:
 
     _op = ""
 
-    def __init__(self, host: Probing, **args: Any) -> None:
-        self._host, self._args, self._handle = host, args, 0
+    def __init__(self, host: Probing, *, stragglers: float = STRAGGLERS, **args: Any) -> None:
+        self._host, self._args, self._handle, self._stragglers = host, args, 0, stragglers
         self.figures: Answer = {}
 
     def __enter__(self: Self) -> Self:
@@ -279,8 +280,8 @@ class _Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, and wait a moment for stragglers."""
-        self.figures = self._host.probe.call("stream_stop", handle=self._handle)
+        """Stop, and wait for stragglers."""
+        self.figures = self._host.probe.call("stream_stop", handle=self._handle, patience=self._stragglers)
 
 
 class PingStream(_Stream):
@@ -333,9 +334,11 @@ class TcpStream(_Stream):
 
     _op = "tcp_stream"
 
-    def __init__(self, host: Probing, dst: str, port: int, interval: float = 0.01, source: str | None = None) -> None:
-        """Choose where to and how often."""
-        super().__init__(host, dst=dst, port=port, interval=interval, source=source)
+    def __init__(
+        self, host: Probing, dst: str, port: int, interval: float = 0.01, source: str | None = None, **wait: float
+    ) -> None:
+        """Choose where to, how often, and for how long to wait for `stragglers` at the end."""
+        super().__init__(host, dst=dst, port=port, interval=interval, source=source, **wait)
 
     @property
     def sent(self) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.lab.probes import ask_all, ping, tcp, udp
+from tests.lab.probes import TcpStream, ask_all, ping, tcp, udp
 from tests.scenarios import spoofing, states
 from tests.scenarios.spoofing import NOBODYS, Place
 from tests.scenarios.vpcs import (
@@ -52,6 +52,9 @@ ACLS: dict[str, tuple[Sequence[Rule], Sequence[Rule], dict[str, Pairs]]] = {
         {"tcp": OUT, "udp": set(), "icmp": EVERY, "gre": EVERY},
     ),
 }
+
+PAUSE = 45.0
+"""Seconds after a reboot in which TCP has repeated what was lost: it waits twice as long each time."""
 
 
 def set_acls(vpc: Vpc, ingress: Sequence[Rule], egress: Sequence[Rule]) -> None:
@@ -230,12 +233,20 @@ def test_the_routers_own_services_are_not_subject_to_acls(vpc: Vpc) -> None:
 
 
 def test_ruleset_after_all_this_is_that_of_the_databags(vpc: Vpc) -> None:
-    """Fifty ACLs later nothing is left of them (B2); after a reboot all is the same."""
+    """Fifty ACLs later nothing is left of them (B2); after a reboot all is the same, and connections go on."""
     set_acls(vpc, [rule("tcp"), NONE], [ALL])
     expected, passed = states.network(vpc.router), reached(vpc, PAIRS)
     assert passed["tcp"] == EVERY
     assert passed["udp"] == OUT
     vpc.acl(WEB, [rule("tcp"), NONE], [ALL])
-    vpc.router.reboot()
-    states.assert_same(expected, states.network(vpc.router))
-    assert reached(vpc, PAIRS) == passed
+    hosts = vpc.hosts
+    with (
+        TcpStream(hosts["web1"], ADDRESS["app1"], 80, stragglers=PAUSE) as tiers,
+        TcpStream(hosts["peer"], ADDRESS["web1"], 80, stragglers=PAUSE) as partner,
+    ):
+        vpc.router.reboot()
+        states.assert_same(expected, states.network(vpc.router))
+        assert reached(vpc, PAIRS) == passed
+    for stream in (tiers, partner):
+        assert (stream.lost, stream.error) == (0, "")
+        assert stream.longest_stall > 1, "the router was away"
