@@ -28,6 +28,7 @@ from tests.golden.cases import renderer
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.probes import PingStream, ask_all, ping, tcp
+from tests.lab.process import wait_for
 from tests.scenarios import dual
 from tests.scenarios.dual import APP, CLIENT6, WEB, acl, acl_rule, address6, tier
 
@@ -90,6 +91,15 @@ print("member")
 """
 """Ask who is in which group (RFC 3810), until somebody says that he is in this one."""
 
+SPOOF = """
+import socket, struct, sys
+wire = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+for source in sys.argv[2:]:
+    ends = b"".join(socket.inet_pton(socket.AF_INET6, ip) for ip in (source, sys.argv[1]))
+    datagram = struct.pack("!HHHH", 40000, 53, 8, 0)
+    wire.sendto(struct.pack("!IHBB", 6 << 28, 8, 17, 64) + ends + datagram, (sys.argv[1], 0))
+"""
+"""Send a datagram from each of these addresses."""
 
 GAUGE = """
 table inet gauge {
@@ -192,6 +202,17 @@ def test_a_vm_that_speaks_for_neighbours_who_are_not_there(vpc: Vpc) -> None:
         found = shown.count(dual.VMS["web2"][2])
     assert (web.lost, app.lost) == (0, 0)
     assert 50 < found < 250 + 100 * (time.monotonic() - started)
+
+
+@pytest.mark.parametrize(("host", "target"), [("web2", CLIENT6), ("client", WEB1)])
+def test_nobody_sends_from_an_address_of_the_router(vpc: Vpc, host: str, target: str) -> None:
+    """Whoever has sent last is heard, and nobody before."""
+    vpc.loads(ALL)
+    before = looked_for(vpc)
+    own = [WEB.router6, APP.router6, dual.OWN6, "2001:db8:a:1::"]
+    vpc.hosts[host].run(sys.executable, "-c", SPOOF, target, *own, address6(host) if host in dual.VMS else CLIENT6)
+    wait_for(lambda: looked_for(vpc) > before, 10, "the honest datagram")
+    assert looked_for(vpc) == before + 1
 
 
 def hidden(vpc: Vpc, kind: str, size: int, port: int) -> str:

@@ -109,13 +109,15 @@ class _Way:
     def answer(self) -> Answer:
         """Walk through prerouting, translation, routing, and what filters then."""
         packet, found = self.packet, self.found
-        if packet.source in self.judge.own and not packet.nic:
+        if packet.source in self._own() and not packet.nic:
             return self._from_router()
         device = self._enters_by()
         if device is None:
             return found.drop(f"{packet.source} is behind no NIC of this router")
         found.nic_in = device.name
         found.say(f"comes in by {device.name} ({role(device)})")
+        if packet.source in self._own():
+            return found.drop(f"{packet.source} is the router's own, nobody else can send from it", "chain sources")
         if not sources.believes(self.router, packet.source, device.name):
             return found.drop(f"no packet from {packet.source} can come in by {device.name}", "chain sources")
         if device.role is Role.PUBLIC and not self._admitted_by_address():

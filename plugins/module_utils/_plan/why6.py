@@ -56,6 +56,8 @@ def explain6(router: Router, packet: Packet6) -> Answer:
         return found.drop(f"{device.name} has no IPv6")
     if not router.is_up(device):
         return found.drop(f"the link of {device.name} is down: the other router of the pair is the primary")
+    if packet.source in _own(router):
+        return found.drop(f"{packet.source} is the router's own, nobody else can send from it", "chain sources")
     if not sources.believes(router, packet.source, device.name):
         return found.drop(f"no packet from {packet.source} can come in by {device.name}", "chain sources")
     if packet.destination in _own(router):

@@ -6,6 +6,9 @@ Filters, ACLs and the router's own services know a packet by its source. A rever
 off where ways back differ from ways in (RFC 3704, section 2.2). So the source of each packet is looked up once, in a
 map from networks to the chain of their NICs. What is in no known network is of the rest of the world: it comes in by
 the NICs that lead there, and by a guest NIC only where a live route says so.
+
+The router's own addresses come in by no NIC. Of IPv4 the kernel sees to that itself, of IPv6 it does not: the template
+asks it which they are, as VRRP moves some of them.
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ _RESERVED6 = {
 def believes(router: Router, source: IPv4Address | IPv6Address, nic: str) -> bool:
     """Tell whether a packet with this source may come in by a NIC, as far as the data say; live routes may say more.
 
-    Sources of one link, which are believed and go no further, are not asked about.
+    Sources of one link, which are believed and go no further, are not asked about; nor are the router's own.
     """
     number = int(source)
     if isinstance(source, IPv4Address):
