@@ -7,6 +7,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Interface
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
     neighbours,
     redundancy,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack6 import (
     Change6,
     Flow6,
@@ -31,6 +33,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 from tests.golden.cases import renderer
 from tests.unit.model.bags import Record, address, cmdline, ips, mac, nics
 
+ROOT = Path(__file__).resolve().parents[3]
 NICS = nics(eth0="00", eth1="01", eth2="02", eth3="03")
 PUBLIC = address("192.0.2.10", source_nat=True, gateway="192.0.2.1")
 SIX = {"eth0ip6": "2001:db8:a:1::1", "eth0ip6prelen": "64", "eth2ip6": "2001:db8:f::10", "eth2ip6prelen": "64"}
@@ -385,3 +388,11 @@ def test_ipv6_10_a_tier_that_goes_takes_its_connections_along() -> None:
     assert narrows([both], one)
     assert Change6(both, one).cuts(into(22, "2001:db8:a:1::11"))
     assert not Change6(both, one).cuts(into(22, "2001:db8:a:2::11"))
+
+
+def test_fewer_neighbours_are_remembered_than_the_kernels_table_takes() -> None:
+    """A VM may speak for any number: who is remembered is looked for at any rate."""
+    text = tables.wanted(isolated(), renderer())[1].files[0].content
+    settings = (ROOT / "roles/interfaces/files/etc/sysctl.d/60-cloudstack.conf").read_text(encoding="utf-8")
+    size = int(text.partition("set neighbours6 {")[2].partition("size ")[2].split()[0])
+    assert size <= int(settings.partition("ipv6.neigh.default.gc_thresh2 = ")[2].split()[0]) / 2
