@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
+from typing import Union
 
-Interface = IPv4Interface | IPv6Interface
+Interface = Union[IPv4Interface, IPv6Interface]  # noqa: UP007
 LINUX, OPENVSWITCH = "linuxbridge", "openvswitch"
 MTU = 1500
 """Of Ethernet, when nothing is said."""
