@@ -159,6 +159,45 @@ def test_the_file_of_names_stays_the_one_that_charon_has(
     assert (hosts.stat().st_ino, hosts.read_text()) == (file, "")
 
 
+def test_no_end_of_an_old_line_is_read_as_another_address(
+    keeper: ModuleType, hosts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """charon may read at any time, also before what is left of the longer file is cut off."""
+    resolving(keeper, monkeypatch, vpn=["203.0.113.41"])
+    names, seen = keeper.Names(), list[str]()
+    cut = keeper.os.ftruncate
+
+    def look_and_cut(descriptor: int, length: int) -> None:
+        seen.append(hosts.read_text())
+        cut(descriptor, length)
+
+    monkeypatch.setattr(keeper.os, "ftruncate", look_and_cut)
+    names.learn({"vpn.example.com"})
+    names.tell({"vpn.example.com"})
+    assert [text.split() for text in seen] == [["203.0.113.41", "vpn.example.com"]]
+
+
+def test_what_a_name_server_says_late_counts_from_the_next_look_on(
+    keeper: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else charon would be sent to where the name was, and nobody would know any more that it has moved."""
+    given = threading.Event()
+
+    def resolve(*_words: object) -> list[tuple[object, ...]]:
+        given.wait()
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", ("203.0.113.41", 0))]
+
+    monkeypatch.setattr(keeper.socket, "getaddrinfo", resolve)
+    names, before = keeper.Names(), set(threading.enumerate())
+    names.learn({"vpn.example.com"})
+    given.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    assert (names.addresses("vpn.example.com"), names.moved) == ((), set())
+    names.learn({"vpn.example.com"})
+    assert (names.addresses("vpn.example.com"), names.moved) == (("203.0.113.41",), {"vpn.example.com"})
+
+
 def sa(state: str, **children: str) -> dict[str, Any]:
     """Return an IKE SA as vici lists it."""
     listed = {name: {"name": name.encode(), "state": value.encode()} for name, value in children.items()}
@@ -256,6 +295,19 @@ def test_a_tunnel_to_where_a_name_was_is_ended(
     seen = keeper.vpn.Seen({"s2s-vpn": up}, True)
     assert kept(keeper, monkeypatch, seen, names, TUNNEL)[:1] == ended
     assert kept(keeper, monkeypatch, seen, names, TUNNEL) == []
+
+
+def test_a_tunnel_that_fails_holds_up_no_other_and_is_ended_the_next_time(
+    keeper: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Charon, "terminate", raising(TimeoutError("timed out")))
+    names = SimpleNamespace(moved={NAMED["peer"]}, addresses=lambda _name: ("203.0.113.41",))
+    other = {**TUNNEL, "peer": "203.0.113.42", "name": "s2s-b", "children": ["s2s-b-1"], "resolve": False}
+    up = keeper.vpn.Tunnel(True, False, frozenset(TUNNEL["children"]), frozenset(("203.0.113.44",)))
+    seen = keeper.vpn.Seen({"s2s-vpn": up}, True)
+    assert kept(keeper, monkeypatch, seen, names, TUNNEL, other) == [("initiate", "s2s-b-1")]
+    assert capsys.readouterr().out.endswith("vpn.example.com: failed: timed out\n")
+    assert names.moved == {NAMED["peer"]}
 
 
 def test_one_name_has_few_addresses(keeper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
