@@ -55,6 +55,8 @@ def tell(step: vpn.TellDaemon, host: Host) -> None:
     _remember(under_way)
     if vpn.DAEMON in host.active:
         with session() as ike:
+            # swanctl would wait for one that hangs for as long as it is let.
+            ike.version()
             for name in step.ended:
                 _end(ike, name)
         host.run(("swanctl", "--load-creds", "--noprompt"))
@@ -72,15 +74,17 @@ def tell(step: vpn.TellDaemon, host: Host) -> None:
 
 @contextmanager
 def session() -> Iterator[Any]:
-    """Open a session with charon; OSError when it does not answer."""
+    """Open a session with charon; CommandError when it does not answer, or refuses."""
     # Not part of ansible-core: it is on routers alone, and only a change of a VPN needs it.
     import vici
 
     with socket.socket(socket.AF_UNIX) as channel:
         channel.settimeout(ANSWER)
-        channel.connect(SOCKET)
         try:
+            channel.connect(SOCKET)
             yield vici.Session(channel)
+        except OSError as error:
+            raise CommandError(("vici",), 1, f"charon does not answer: {error}") from error
         except (vici.exception.CommandException, vici.exception.SessionException) as error:
             raise CommandError(("vici",), 1, str(error)) from error
 

@@ -5,17 +5,20 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply import vpn as daemon
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.host import Host
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import CommandError, Runner
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.services import vpn as service
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import vpn
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import CutFlows
@@ -148,3 +151,28 @@ def test_an_operators_own_connection_is_none_of_ours(monkeypatch: pytest.MonkeyP
 def test_one_of_ours_too_many_or_missing_is_refused(charon: Charon, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CommandError, match="are not as they were loaded"):
         telling(charon, monkeypatch)
+
+
+def test_a_daemon_that_hangs_is_named_before_anybody_waits_for_swanctl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """swanctl has no limit of its own, and a converge that fails asks once more when it goes back."""
+    errors = SimpleNamespace(CommandException=KeyError, SessionException=KeyError)
+    hung = SimpleNamespace(Session=lambda channel: SimpleNamespace(version=lambda: channel.recv(1)), exception=errors)
+    monkeypatch.setitem(sys.modules, "vici", hung)  # type: ignore[arg-type]
+    monkeypatch.setattr(daemon, "SOCKET", str(tmp_path / "vici"))
+    monkeypatch.setattr(daemon, "ANSWER", 0.1)
+    monkeypatch.setattr(Host, "active", frozenset((vpn.DAEMON,)))
+    wanted, commands = digests(router(A)), Commands()
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(daemon.SOCKET)
+        door.listen()
+        with pytest.raises(CommandError, match="charon does not answer: timed out"):
+            daemon.tell(vpn.TellDaemon(tuple(wanted.items()), (), (A,)), system(commands))
+    assert commands.run == []
+    assert daemon.told() == {A.name: ""}, "whoever comes next tells it"
+
+
+def test_a_daemon_that_hangs_is_ended_before_a_converge_gives_up() -> None:
+    (limit,) = [line for line in UNIT.read_text().splitlines() if line.startswith("TimeoutStopSec=")]
+    assert int(limit.partition("=")[2]) <= Runner().timeout / 2
