@@ -75,9 +75,13 @@ def check_name(name: str) -> str:
 
 
 def is_command(program: str) -> bool:
-    """Tell whether a plain name is an executable file of /opt/cloud/bin."""
+    """Tell whether a plain name is an executable file of /opt/cloud/bin.
+
+    No link is: an upgrade leaves some there, to programs of daemons that were there before.
+    """
     path = at(f"{COMMANDS}/{program}")
-    return bool(_NAME.fullmatch(program)) and os.path.isfile(path) and os.access(path, os.X_OK)
+    is_file = os.path.isfile(path) and not os.path.islink(path)
+    return bool(_NAME.fullmatch(program)) and is_file and os.access(path, os.X_OK)
 
 
 def is_due(name: str) -> bool:

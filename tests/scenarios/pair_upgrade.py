@@ -11,7 +11,7 @@ from tests.scenarios.pair import Pair, elections, started
 
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 COLLECTION = "/usr/share/ansible/collections/ansible_collections"
-TRANSITION = "/opt/cloudstack/libexec/vr-transition"
+TRANSITION = "/bin/sh /opt/cloudstack/libexec/vr-transition"
 FORMER = "/opt/cloud/bin/vr-transition"
 """A link that the upgrade leaves (vr_collection)."""
 

@@ -139,7 +139,8 @@ def _write(tree: Tree, directory: str) -> None:
 def _forward(former: str, new: str) -> None:
     """Leave links in bin/ to programs that the former release had there, and the new one has in libexec/.
 
-    A configuration that was loaded before the upgrade, such as keepalived's, names them there until it is written anew.
+    Units that were loaded and files that were written before the upgrade name them there. A reboot before the next
+    converge has keepalived read such a file.
     """
     for name in os.listdir(f"{former}/bin") if os.path.isdir(f"{former}/bin") else ():
         if os.path.isfile(f"{new}/libexec/{name}") and not os.path.lexists(f"{new}/bin/{name}"):

@@ -35,7 +35,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 HEADER = "# Owned by cloudstack.virtual_router (redundancy): do not edit."
 DIRECTORY = "/var/lib/cloudstack/redundancy"
 RUN = "/run/cloudstack/redundancy"
-TRANSITION = "/opt/cloudstack/libexec/vr-transition"
+TRANSITION = "/bin/sh /opt/cloudstack/libexec/vr-transition"
+"""keepalived follows the links of a program's path once, when it reads its file, and would call a release that later
+upgrades remove. An argument it passes on as it is, and the shell follows the links at each election."""
 PAIR = f"{DIRECTORY}/pair"
 PEERS = f"{DIRECTORY}/peers.nft"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"

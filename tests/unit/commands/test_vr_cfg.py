@@ -78,9 +78,10 @@ def test_a_failing_drop_is_named_and_no_command_runs(router: Router) -> None:
     assert said(router) == []
 
 
-@pytest.mark.parametrize("name", ["absent.sh", "plain.sh", "setup", "vr-boot"])
+@pytest.mark.parametrize("name", ["absent.sh", "plain.sh", "setup", "vr-boot", "vr-alert"])
 def test_a_command_that_is_not_there_or_not_executable_fails_its_step(router: Router, name: str) -> None:
     router.put("/opt/cloud/bin/plain.sh", "#!/bin/sh\n", 0o644)
+    router.path("/opt/cloud/bin/vr-alert").symlink_to("../libexec/vr-alert")  # as an upgrade leaves it
     router.drop(NAME, HEAD + script(f"/opt/cloud/bin/{name}"))
     assert router.fails("vr_cfg.sh", "-c", PATH) == f"step 1: {name}: expected a command in /opt/cloud/bin"
 

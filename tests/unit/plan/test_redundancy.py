@@ -176,6 +176,17 @@ def test_configuration_of_keepalived(render: Callable[..., str]) -> None:
     assert "auth" not in conf
 
 
+def test_keepalived_is_given_no_path_that_it_would_keep_as_the_directory_of_one_release(
+    render: Callable[..., str],
+) -> None:
+    """It resolves the program's links when it reads its file; two upgrades later that directory is gone."""
+    conf = text(vpc_pair(), redundancy.KEEPALIVED, render)
+    called = re.findall(r'^ +notify_\w+ +"(.*)"$', conf, re.MULTILINE)
+    assert len(called) == conf.count("notify_") == 5
+    assert {words.split()[0] for words in called} == {"/bin/sh"}
+    assert {words.split()[1] for words in called} == {"/opt/cloudstack/libexec/vr-transition"}
+
+
 @pytest.mark.parametrize(
     ("given", "pause", "missing"),
     [
