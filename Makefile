@@ -108,8 +108,8 @@ docs: venv ## build the site of the documentation into build/docs/html
 importer: venv ## ask Galaxy's importer whether it would take the collection
 	@python3 -m venv build/importer && build/importer/bin/pip install --quiet 'galaxy-importer>=0.4.30,<0.5'
 	@$(PYTHON) -m tests.checks.lint collection-builds
-	@PATH=$(CURDIR)/build/importer/bin:$$PATH GALAXY_IMPORTER_CONFIG=docs/site/importer.cfg \
-	  build/importer/bin/python -m galaxy_importer.main build/galaxy/*.tar.gz
+	@cd build && PATH=$(CURDIR)/build/importer/bin:$$PATH GALAXY_IMPORTER_CONFIG=$(CURDIR)/docs/site/importer.cfg \
+	  importer/bin/python -m galaxy_importer.main galaxy/*.tar.gz
 
 clean: ## remove all that was made
 	rm -rf build tests/output
