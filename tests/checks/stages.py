@@ -51,9 +51,13 @@ class Outcome:
 
 
 def cases(path: Path) -> list[tuple[str, Count]]:
-    """Return the test cases of one JUnit file, each with its own outcome."""
+    """Return the test cases of one JUnit file, each with its own outcome; a file that was not finished is a failed one."""
+    try:
+        root = ElementTree.parse(path).getroot()  # noqa: S314  # written by our own runners
+    except ElementTree.ParseError as error:
+        return [(f"{path.name}::{error}", Count(failed=1))]
     found = []
-    for case in ElementTree.parse(path).getroot().iter("testcase"):  # noqa: S314  # written by our own runners
+    for case in root.iter("testcase"):
         tags = {child.tag for child in case}
         if tags & {"failure", "error"}:
             count = Count(failed=1)

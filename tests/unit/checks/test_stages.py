@@ -26,6 +26,15 @@ def test_read_junit_counts_cases_and_not_the_total_claimed(tmp_path: Path) -> No
     assert [name for name, count in cases(path) if count.failed] == ["a::bad", "b::broken"]
 
 
+@pytest.mark.parametrize("length", [0, len(JUNIT) // 2])
+def test_what_a_killed_runner_has_not_finished_is_a_failure(tmp_path: Path, length: int) -> None:
+    """The stages after it run all the same, and the sum is printed."""
+    path = tmp_path / "junit.xml"
+    path.write_text(JUNIT[:length], encoding="utf-8")
+    assert read_junit(path) == Count(failed=1)
+    assert cases(path)[0][0].startswith("junit.xml::")
+
+
 @pytest.mark.parametrize(
     ("stage", "status", "count", "failed", "words"),
     [
