@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -56,7 +55,10 @@ def play(options: Sequence[str], variables: str, limit: float, output: int) -> t
 def _wait(process: subprocess.Popen[bytes], limit: float) -> str | None:
     """Wait for the playbook; end it with all its children when its time is over or the operator has had enough."""
     try:
-        if _ends(process, max(limit, 1.0)):
+        vr.use_collection()
+        from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import ends
+
+        if ends(process, max(limit, 1.0)):
             process.wait()
             return None
         why = f"was ended after {limit:.0f} s"
@@ -68,14 +70,3 @@ def _wait(process: subprocess.Popen[bytes], limit: float) -> str | None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
     return why
-
-
-def _ends(process: subprocess.Popen[bytes], limit: float) -> bool:
-    """Tell whether a process ends in time; Popen.wait with a limit looks only every 50 ms, and each drop would pay."""
-    handle = os.pidfd_open(process.pid)
-    try:
-        poller = select.poll()
-        poller.register(handle, select.POLLIN)
-        return bool(poller.poll(limit * 1000))
-    finally:
-        os.close(handle)

@@ -51,7 +51,7 @@ class Outcome:
 
 
 def cases(path: Path) -> list[tuple[str, Count]]:
-    """Return the test cases of one JUnit file, each with its own outcome; a file that was not finished is a failed one."""
+    """Return the test cases of one JUnit file, each with its own outcome; a half-written file is a failed one."""
     try:
         root = ElementTree.parse(path).getroot()  # noqa: S314  # written by our own runners
     except ElementTree.ParseError as error:

@@ -55,7 +55,7 @@ class Runner:
         asked = time.monotonic()
         command = self._ahead.pop((tuple(argv), stdin), None) or self._start(argv, stdin)
         with command.output, command.errors, command.process as process:
-            if not _ends(process, self.timeout):
+            if not ends(process, self.timeout):
                 process.kill()
                 raise CommandError(argv, -1, f"no answer within {self.timeout:.0f} s")
             status = process.wait()
@@ -92,8 +92,8 @@ class Runner:
         return _Command(process, output, errors)
 
 
-def _ends(process: subprocess.Popen[bytes], limit: float) -> bool:
-    """Tell whether a process ends in time; Popen.wait with a limit looks only now and then, too late for 5 ms."""
+def ends(process: subprocess.Popen[bytes], limit: float) -> bool:
+    """Tell whether a process ends within seconds; Popen.wait with a limit looks every 50 ms only, too late for 5 ms."""
     handle = os.pidfd_open(process.pid)
     try:
         poller = select.poll()

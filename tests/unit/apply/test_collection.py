@@ -148,7 +148,7 @@ def test_links_lead_to_the_release_in_use(dest: str, tmp_path: Path) -> None:
 
 
 def test_a_program_that_has_moved_is_found_where_a_loaded_configuration_names_it(dest: str) -> None:
-    """keepalived's file names bin/vr-transition until a converge writes it anew, which may take reboots and upgrades."""
+    """keepalived's file names bin/vr-transition until a converge writes it; reboots and upgrades may come first."""
     exchange({"bin/vr-transition": (0o755, b"#!/bin/sh\necho old\n"), "bin/vr-gone": (0o755, b"#!/bin/sh\n")}, dest)
     moved: collection.Tree = {**TREE, "libexec/vr-transition": (0o755, b'#!/bin/sh\necho "new $1"\n')}
     for number in (b"1", b"2"):
