@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_dhcp_dns
-short_description: Bring DHCP and DNS to what the databags say
+short_description: Configure DHCP and DNS from the databags
 version_added: 0.1.0
 description:
   - Writes the files of dnsmasq, makes it reread them, and restarts it only when networks or boot arguments changed.
@@ -17,7 +17,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring DHCP and DNS to what the databags say
+- name: Configure DHCP and DNS from the databags
   cloudstack.virtual_router.vr_dhcp_dns:
 """
 

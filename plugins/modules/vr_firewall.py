@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_firewall
-short_description: Bring the packet filter, NAT and usage counters to what the databags say
+short_description: Configure the packet filter, NAT and usage counters from the databags
 version_added: 0.1.0
 description:
   - Renders one nftables table for filter, NAT and marks, and loads what differs from the table that is there.
@@ -20,7 +20,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring the packet filter, NAT and usage counters to what the databags say
+- name: Configure the packet filter, NAT and usage counters from the databags
   cloudstack.virtual_router.vr_firewall:
 """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_interfaces
-short_description: Bring links, addresses, routes and policy routing to what the databags say
+short_description: Configure links, addresses, routes and policy routing from the databags
 version_added: 0.1.0
 description:
   - Reads the databags and the network interfaces that are plugged in, and changes what differs with one C(ip -batch).
@@ -18,7 +18,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring links, addresses, routes and policy routing to what the databags say
+- name: Configure links, addresses, routes and policy routing from the databags
   cloudstack.virtual_router.vr_interfaces:
 """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_load_balancer
-short_description: Bring the load balancer to what the databags say
+short_description: Configure the load balancer from the databags
 version_added: 0.1.0
 description:
   - Writes the configuration of haproxy and its certificates; directives that current haproxy refuses are translated.
@@ -20,7 +20,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring the load balancer to what the databags say
+- name: Configure the load balancer from the databags
   cloudstack.virtual_router.vr_load_balancer:
 """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_metadata
-short_description: Bring metadata and passwords to what the databags say
+short_description: Publish metadata, user data and passwords of VMs from the databags
 version_added: 0.1.0
 description:
   - Publishes metadata and user data, one directory per VM, and reloads the web server only when its addresses changed.
@@ -17,7 +17,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring metadata and passwords to what the databags say
+- name: Publish metadata, user data and passwords of VMs from the databags
   cloudstack.virtual_router.vr_metadata:
 """
 

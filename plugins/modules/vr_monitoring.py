@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_monitoring
-short_description: Bring health checks to what the databags say
+short_description: Start and stop the timers of health checks as the databags say
 version_added: 0.1.0
 description:
   - Starts the timers of the health checks at the intervals in the databags, and stops timers without an interval.
@@ -17,7 +17,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring health checks to what the databags say
+- name: Start and stop the timers of health checks as the databags say
   cloudstack.virtual_router.vr_monitoring:
 """
 

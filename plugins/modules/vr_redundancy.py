@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_redundancy
-short_description: Bring redundancy to what the databags say
+short_description: Configure the router's part in its pair from the databags
 version_added: 0.1.0
 description:
   - Writes the files of keepalived and conntrackd and prepares what a transition to primary or backup changes.
@@ -18,7 +18,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring redundancy to what the databags say
+- name: Configure the router's part in its pair from the databags
   cloudstack.virtual_router.vr_redundancy:
 """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_routing
-short_description: Bring routing to what the databags say
+short_description: Configure router advertisements and BGP from the databags
 version_added: 0.1.0
 description:
   - Writes the file of radvd, which tells the VMs of a network with IPv6 who their router is.
@@ -20,7 +20,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring routing to what the databags say
+- name: Configure router advertisements and BGP from the databags
   cloudstack.virtual_router.vr_routing:
 """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_system
-short_description: Bring the host name, resolvers, SSH access and log rotation to what the databags say
+short_description: Configure the host name, resolvers, SSH access and log rotation from the databags
 version_added: 0.1.0
 description:
   - Listens for SSH on the control address, port 3922, with the keys that were given, and nowhere else.
@@ -17,7 +17,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring the host name, resolvers, SSH access and log rotation to what the databags say
+- name: Configure the host name, resolvers, SSH access and log rotation from the databags
   cloudstack.virtual_router.vr_system:
 """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vr_vpn
-short_description: Bring site-to-site VPN to what the databags say
+short_description: Configure site-to-site VPN from the databags
 version_added: 0.1.0
 description:
   - Writes a file for each peer below C(/etc/swanctl/conf.d), readable by root only, and has charon load them.
@@ -19,7 +19,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Bring site-to-site VPN to what the databags say
+- name: Configure site-to-site VPN from the databags
   cloudstack.virtual_router.vr_vpn:
 """
 

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the cloudstack.virtual_router project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Bring one service to what the databags say: what the module of each service does."""
+"""Configure one service from the databags: what the module of each service does."""
 
 from __future__ import annotations
 
