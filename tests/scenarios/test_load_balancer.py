@@ -158,18 +158,18 @@ def test_a_changed_stickiness_takes_effect(network: Isolated, balancer: Balancer
 
 
 def test_open_connections_survive_changes_of_another_rule(network: Isolated, balancer: Balancer) -> None:
-    """G1: twenty of them."""
+    """G1: twenty of them. No connection stands still for as long as a change takes, however busy the machine is."""
     kept = Rule(PUBLIC, 80, machines=TCP)
     balancer.apply(kept)
-    workers = set()
+    workers, changes = set(), list[float]()
     with TcpStream(network.internet[INTERNET], PUBLIC, 80) as stream:
         for number in range(20):
-            balancer.apply(kept, Rule(OTHER, 1000 + number, machines=TCP))
+            changes.append(balancer.apply(kept, Rule(OTHER, 1000 + number, machines=TCP)).seconds)
             assert tcp_connect(network.internet[ELSEWHERE], OTHER, 1000 + number)
             workers.add(balancer.worker)
     assert len(workers) == 20
     assert (stream.lost, stream.error) == (0, "")
-    assert stream.longest_stall < 3.0
+    assert stream.longest_stall < max(1.0, *changes)
 
 
 PEERS = "echo 'show peers' | socat - /run/haproxy/admin.sock"

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab.host import Host
 from tests.lab.lab import Lab
+from tests.lab.process import wait_for
 from tests.scenarios import shared
 from tests.scenarios.shared import ALIAS, ROUTER, VMS, Shared
 from tests.scenarios.states import CONVERGE, repaired
@@ -220,18 +220,21 @@ def test_hyper_v_stores_a_password_and_no_log_has_it(net: Shared) -> None:
 
 @pytest.mark.parametrize("port", [80, 443, 8080])
 def test_a_slow_vm_does_not_stop_another(net: Shared, port: int) -> None:
-    slow = net.vms["second"]
-    dawdler = slow.run(
-        "sh", "-c", f"timeout 12 python3 -c '{SLOW}' {ROUTER} {port} 600 >/dev/null 2>&1 & sleep 1.5", timeout=20
-    )
-    assert dawdler.returncode == 0
-    for _attempt in range(5):
-        started = time.monotonic()
-        url = f"{'https' if port == 443 else 'http'}://{ROUTER}:{port}/latest/vm-id"
-        status, _body = get(net.vms["first"], url, "-H", "DomU_Request: send_my_password")
-        assert status == "200"
-        assert time.monotonic() - started < 4
-        time.sleep(0.3)
+    """Others have their answers before the slow one is given up, after five seconds."""
+    url, answered = f"{'https' if port == 443 else 'http'}://{ROUTER}:{port}/latest/vm-id", 0
+    wait_for(lambda: held(net, port) == 0, 30, "the end of those of a test before")
+    net.vms["second"].run("sh", "-c", f"timeout 12 python3 -c '{SLOW}' {ROUTER} {port} 600 >/dev/null 2>&1 &")
+    wait_for(lambda: held(net, port) > 0, 30, "connections of the slow VM")
+    while held(net, port):
+        assert get(net.vms["first"], url, "-H", "DomU_Request: send_my_password")[0] == "200"
+        answered += held(net, port) > 0
+    assert answered
+
+
+def held(net: Shared, port: int) -> int:
+    """Return how many connections the second VM has to a port of the router."""
+    its = ("dst", VMS["second"][0], "sport", "=", f":{port}")
+    return len(net.router.exec("ss", "-Htn", "state", "established", *its).stdout.splitlines())
 
 
 FLOOD = """

@@ -227,6 +227,9 @@ def test_manage_service_refuses_in_the_words_of_systemctl(router: Router, args: 
 
 
 def test_manage_service_has_a_primary_give_way_before_keepalived_is_stopped(router: Router) -> None:
+    """It goes on as soon as it is no primary any more: in this copy its patience would outlast the test."""
+    library = router.library("manage")
+    library.write_text(library.read_text().replace("GIVING_WAY = 5.0", "GIVING_WAY = 600.0"))
     run = "/run/cloudstack/redundancy"
     router.put(f"{run}/state", "PRIMARY\n")
     mark = router.put(f"{run}/give_way", "0\n")
