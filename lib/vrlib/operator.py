@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from vrlib import command as vr
-from vrlib import converge, expected
+from vrlib import expected
 
 if TYPE_CHECKING:
     import argparse
@@ -141,6 +141,8 @@ def _plan(chosen: argparse.Namespace) -> int:
 
 def _records(most: int) -> list[dict[str, Any]]:
     """Return the records of the last drops, the newest last."""
+    from vrlib import converge
+
     found = []
     for folder in (vr.RESULTS, vr.UNWRITTEN):
         place = vr.at(folder)
@@ -171,6 +173,8 @@ def _log(chosen: argparse.Namespace) -> int:
         records = _records(chosen.most)
         _print([_drop_row(record) for record in records], chosen.json)
         return 0
+    from vrlib import converge
+
     name = vr.check_name(chosen.drop)
     try:
         record = converge.read_record(name)
@@ -244,6 +248,8 @@ def _report(chosen: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     """Have a converge look for differences, without changing anything, and read what the health checks found."""
+    from vrlib import converge
+
     drift, bad = converge.drift(vr.LIMIT), _failing()
     if chosen.json:
         print(json.dumps({"drift": drift, "checks": bad}, indent=1))

@@ -7,7 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Device, Rule, RuleList
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
+    Device,
+    Router,
+    Rule,
+    RuleList,
+)
 
 DROPPED, ROUTER, FORWARDED, UNKNOWN = "dropped", "the router itself", "forwarded", "not explained"
 OWN = "the router"
@@ -81,6 +86,15 @@ class Answer:
 def begun(packet: Packet | Packet6) -> Answer:
     """Return an answer that says nothing yet."""
     return Answer(source=str(packet.source), destination=str(packet.destination), port=packet.port)
+
+
+def is_for_bgp(router: Router, packet: Packet | Packet6) -> bool:
+    """Tell whether a packet to the router itself is for BGP, which peers alone may speak."""
+    if (packet.protocol, packet.port) != ("tcp", 179):
+        return False
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bgp
+
+    return any(item.elements for item in bgp.opened(router))
 
 
 def role(device: Device) -> str:

@@ -4,6 +4,8 @@
 
 The rules are asked by the judge that cuts connections, in the order of the chains of the ruleset. What the router
 itself answers is looked up in the sets of that ruleset.
+
+What only some packets need is imported for those: an operator waits for the answer.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
     RuleList,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bgp, interfaces
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.answer import (
     FORWARDED,
     OWN,
@@ -30,16 +31,15 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.an
     Packet,
     Packet6,
     begun,
+    is_for_bgp,
     role,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import nat, sources
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import (
     Flow,
     Judge,
     decisive,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why6 import explain6
 
 EVERYBODY = IPv4Address("255.255.255.255")
 _PORTS = ("tcp", "udp")
@@ -50,6 +50,8 @@ IKE = (500, 4500)
 def explain(router: Router, packet: Packet | Packet6) -> Answer:
     """Return what the router does with a packet. Pure; nothing live but the state of VRRP is known."""
     if isinstance(packet, Packet6):
+        from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why6 import explain6
+
         return explain6(router, packet)
     if why := _beyond(router, packet):
         found = begun(packet)
@@ -72,7 +74,7 @@ def _beyond(router: Router, packet: Packet) -> str:
     own = router.device_of(packet.destination) is not None
     if own and router.vpn.tunnels and (packet.protocol == "50" or (packet.protocol == "udp" and packet.port in IKE)):
         return "IKE and ESP are for peers of a VPN, some of which are known by name only"
-    if own and (packet.protocol, packet.port) == ("tcp", 179) and any(item.elements for item in bgp.opened(router)):
+    if own and is_for_bgp(router, packet):
         return "BGP is for its peers: see nft list set inet cloudstack bgp_peers"
     return ""
 
@@ -197,6 +199,8 @@ class _Way:
             return marked
         if connected:
             return connected[0]
+        from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
+
         routes = [
             r for r in interfaces.network(self.router).routes if r.table == interfaces.MAIN and r.kind == "unicast"
         ]
@@ -290,6 +294,8 @@ class _Way:
 
     def _service(self, device: Device, target: IPv4Address, port: int) -> str:
         packet = self.packet
+        from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
+
         sets = {item.name: item.elements for item in ruleset(self.router).sets}
         if packet.protocol == "icmp":
             return "answers, as every router does"

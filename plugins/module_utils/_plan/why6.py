@@ -16,7 +16,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     Router,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.rules6 import CLOSED
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import bgp, ipv6
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import ipv6
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.answer import (
     FORWARDED,
     OWN,
@@ -25,13 +25,11 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.an
     Answer,
     Packet6,
     begun,
+    is_for_bgp,
     role,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import sources
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack6 import (
-    Flow6,
-    decisive6,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge6 import Flow6, decisive6
 
 _ANSWERED = frozenset((1, 2, 3, 4, 128, 129))
 """Types of ICMPv6 that the chain input accepts from anywhere; the rest of them are of one link."""
@@ -72,7 +70,7 @@ def _beyond(router: Router, packet: Packet6) -> str:
     ):
         return "what stays on one link is between the daemons and the kernel: only connections are explained"
     own = packet.destination in _own(router)
-    if own and (packet.protocol, packet.port) == ("tcp", 179) and any(item.elements for item in bgp.opened(router)):
+    if own and is_for_bgp(router, packet):
         return "BGP is for its peers: see nft list set inet cloudstack bgp_peers6"
     return ""
 

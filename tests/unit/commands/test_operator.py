@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,17 @@ def test_why_names_way_translation_and_record(filled: Router) -> None:
     assert "default of the firewall of 192.0.2.10" in denied["stages"][-1]["by"]
     spoofed = said(filled, "why", "10.1.1.11", "192.0.2.10", "tcp/22", "--in", "eth2", status=1)
     assert "no packet from 10.1.1.11 can come in by eth2  [chain sources]" in spoofed
+
+
+def test_why_imports_nothing_that_the_packet_does_not_need(filled: Router) -> None:
+    """An answer must come at once: what makes rulesets and files costs half as much again."""
+    question = ("why", "203.0.113.9", "192.0.2.10", "tcp/22")
+    asked = ["/usr/bin/python3", "-IS", "-X", "importtime", filled.program("vr"), *question]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert "forwarded by eth0" in done.stdout
+    plans = {line.partition("._plan.")[2] for line in done.stderr.splitlines()}
+    assert {"firewall.judge", "firewall.nat", "why"} <= plans
+    assert not plans & {"bgp", "firewall.conntrack", "firewall.ruleset", "interfaces", "shares", "steps", "why6"}
 
 
 @pytest.mark.parametrize(

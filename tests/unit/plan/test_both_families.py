@@ -21,8 +21,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.b
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Flow, Judge
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack6 import Flow6, Judge6
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import Flow, Judge
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge6 import Flow6, Judge6
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import IpBatch
 from tests.golden.cases import renderer
 from tests.unit.apply.namespace import Namespace, namespace, needs_root

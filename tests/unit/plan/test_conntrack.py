@@ -21,10 +21,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     StaticNat,
     StaticRoute,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
-    Change,
-    Flow,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_patterns import (
     Pattern,
     patterns,
@@ -33,6 +30,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     Entry,
     Verdicts,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import Flow
 from tests.unit.plan.samples import CLIENT, FIRST, SECOND, VM1, VM2, device, isolated, rule, rules, vpc, with_settings
 
 THIRD = IPv4Address("192.0.2.11")

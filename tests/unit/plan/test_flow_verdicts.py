@@ -17,7 +17,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
     RuleList,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import flow_verdicts
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change, Flow
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_patterns import (
     Pattern,
     patterns,
@@ -26,6 +26,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     Verdicts,
     flow_of,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import Flow
 from tests.unit.plan.samples import CLIENT, FIRST, SECOND, VM1, VM2, rule, rules
 from tests.unit.plan.test_conntrack import (
     CHANGES,

@@ -24,10 +24,10 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan im
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack6 import (
     Change6,
-    Flow6,
     Verdicts6,
     narrows,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge6 import Flow6
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Announce, IpBatch
 from tests.golden.cases import renderer

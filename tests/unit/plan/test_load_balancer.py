@@ -16,7 +16,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import load_balancer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.files import Live, LiveFile
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import flow_patterns
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change, Flow
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import Flow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.haproxy import CERTIFICATES, Bind
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.load_balancer import CONFIG, Socket
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.refusal import RefusedError

@@ -12,11 +12,12 @@ import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import NO_ACL, Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change, Flow
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Change
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_patterns import (
     Pattern,
     patterns,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import Flow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
 from tests.unit.model.bags import Record, address, cmdline, egress, firewall, ingress, ips, nics
 

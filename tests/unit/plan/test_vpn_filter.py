@@ -23,7 +23,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     sources,
     tables,
 )
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import Flow
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import Flow
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
 from tests.golden.cases import renderer
 from tests.unit.plan.samples import isolated, rule, rules, vpc, with_settings

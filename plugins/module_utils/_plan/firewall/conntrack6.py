@@ -9,36 +9,23 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv6Address
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
-    Kind,
-    Role,
-    Router,
-    Rule,
-    RuleList,
-)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router, RuleList
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.rules6 import CLOSED
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import matches, span
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_patterns import narrowed
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.flow_verdicts import (
     MOST_KINDS,
     Entry,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import span
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge6 import (
+    Flow6,
+    Judge6,
+    reach,
+)
 
 _NAMES = {58: "icmp", 6: "tcp", 17: "udp"}
-
-
-@dataclass(frozen=True, slots=True)
-class Flow6:
-    """The original direction of an entry; of ICMPv6 `port` is the type."""
-
-    protocol: str
-    source: IPv6Address
-    destination: IPv6Address
-    port: int
-    code: int = 0
 
 
 def narrows(olds: Iterable[Router], new: Router) -> bool:
@@ -47,56 +34,13 @@ def narrows(olds: Iterable[Router], new: Router) -> bool:
 
 
 def _narrows(old: Router, new: Router) -> bool:
-    if not set(_reach(old)) <= set(_reach(new)):
+    if not set(reach(old)) <= set(reach(new)):
         return True
     names = {*old.acls6, *new.acls6}
     pairs = [(old.inbound6, new.inbound6), (old.egress6, new.egress6)]
     for name in names:
         pairs += zip(old.acls6.get(name, CLOSED), new.acls6.get(name, CLOSED), strict=True)
     return any(True for before, after in pairs for _pattern in narrowed(before, after))
-
-
-def _reach(router: Router) -> list[tuple[IPv6Network, str]]:
-    return [(device.six.network, device.name) for device in router.with_ipv6(Role.GUEST) if device.six]
-
-
-class Judge6:
-    """Decide about flows by the rules of one router."""
-
-    def __init__(self, router: Router) -> None:
-        self.router = router
-        self.reach = sorted(_reach(router), key=lambda item: -item[0].prefixlen)
-        self.own = {interface.ip for d in router.devices if d.six for interface in d.six.addresses}
-
-    def ends(self, flow: Flow6) -> tuple[str | None, str | None]:
-        """Return the names of the NICs behind which both ends are; None is the outside."""
-        return self._nic(flow.source), self._nic(flow.destination)
-
-    def admits(self, flow: Flow6) -> bool:
-        """Tell whether the router lets the flow pass; what it takes part in itself is none of these rules."""
-        if flow.destination in self.own or flow.source in self.own:
-            return True
-        source, target = self.ends(flow)
-        if source == target:
-            return True
-        if self.router.settings.kind is not Kind.VPC:
-            return _verdict(self.router.egress6 if source else self.router.inbound6, flow)
-        if source and not _verdict(self.router.acls6.get(source, CLOSED)[1], flow):
-            return False
-        return target is None or _verdict(self.router.acls6.get(target, CLOSED)[0], flow)
-
-    def _nic(self, ip: IPv6Address) -> str | None:
-        return next((name for network, name in self.reach if ip in network), None)
-
-
-def _verdict(rules: RuleList, flow: Flow6) -> bool:
-    rule = decisive6(rules, flow)
-    return rules.default_allow if rule is None else rule.allow
-
-
-def decisive6(rules: RuleList, flow: Flow6) -> Rule | None:
-    """Return the first rule that matches, or None."""
-    return next((rule for rule in rules.rules if matches(rule.match, flow, flow.destination, flow.port)), None)
 
 
 class Change6:

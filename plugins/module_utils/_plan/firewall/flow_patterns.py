@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Which connections a change may take away at all, as patterns by which the kernel can pick entries out of its table.
 
-A pattern admits too many rather than too few: each entry that matches one is judged (conntrack.py). To list
+A pattern admits too many rather than too few: each entry that matches one is judged (judge.py). To list
 100,000 connections takes the kernel half a second, to look through them a twentieth of that.
 """
 
@@ -27,9 +27,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
     closed,
     gone,
     peers,
-    reach,
-    tunneled,
 )
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import reach, tunneled
 
 NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 MOST = 8

@@ -19,10 +19,12 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.r
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.conntrack import (
     Change,
-    Flow,
     closed,
     is_ike,
     peers,
+)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import (
+    Flow,
     reach,
     span,
     tunneled,
