@@ -35,8 +35,11 @@ def about(*, transaction: str | None = None, drops: Iterable[str] | None = None,
 def write_log(line: str) -> None:
     """Append a line to the router's log and the journal; what is logged never holds a secret (M2).
 
+    Whatever it says, it is one line in either, and no text that cannot be written fails a converge.
+
     With a full disk the journal alone has it, and says why: a log must not keep a router from being repaired.
     """
+    line = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
     to_journal(line, INFO, _about)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     try:
@@ -62,5 +65,5 @@ def to_journal(line: str, priority: int, fields: dict[str, tuple[str, ...]]) -> 
 
 def _field(name: str, value: str) -> bytes:
     """Return a field in the form that takes any text: a line break in it cannot begin another field."""
-    text = value.encode("utf-8", errors="replace")[:MOST]
+    text = value.encode("utf-8", errors="replace")[:MOST].decode(errors="ignore").encode()
     return name.encode() + b"\n" + len(text).to_bytes(8, "little") + text + b"\n"

@@ -61,6 +61,21 @@ def test_no_text_becomes_a_field(journal: socket.socket, text: str) -> None:
     assert names == ["MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "DROP"]
 
 
+@pytest.mark.parametrize("text", ["x\n2026-11-27T09:00:00+0000 b.json: done", "\x1b[2J\r", "\ud800", "\u2028"])
+def test_no_text_begins_a_line_or_fails_a_converge(journal: socket.socket, text: str) -> None:
+    log.write_log(text)
+    (line,) = Path(log.FILE).read_text().splitlines()
+    told = dict(fields(journal.recv(262144)))["MESSAGE"]
+    assert told.isprintable()
+    assert line.endswith(f" {told}")
+
+
+def test_a_long_line_is_cut_between_letters(journal: socket.socket) -> None:
+    """journalctl shows what is no text as a number of bytes."""
+    log.write_log("x" + "ä" * log.MOST)
+    assert dict(fields(journal.recv(262144)))["MESSAGE"] == "x" + "ä" * (log.MOST // 2 - 1)
+
+
 def test_a_full_disk_is_told_to_the_journal(journal: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "FILE", "/dev/full")
     log.write_log("x")
