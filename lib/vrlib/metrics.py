@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Tell Prometheus about the router: a file for the textfile collector of node_exporter, written by each health run.
 
-Labels have values that the configuration bounds: never a VM, a client or a rule of a user. What node_exporter knows by
+Labels have values that the configuration bounds: never a VM, a client or the id of a rule. What node_exporter knows by
 itself (CPU, memory, packets of NICs) is not repeated.
 """
 
@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -33,8 +34,8 @@ PROBLEMS = "/run/cloudstack/redundancy/problems"
 HAPROXY = "/run/haproxy/admin.sock"
 STATES = ("PRIMARY", "BACKUP", "FAULT", "UNKNOWN")
 MOUNTS = ("/", "/var", "/var/log", "/tmp")  # noqa: S108 - looked at, not written to
-MOST_RECORDS = 500
-"""How many records of drops are read in one run; there are no more, unless somebody has put them there."""
+MOST_RECORDS = 2500
+"""How many records of drops are read in one run; there are no more, unless somebody has put them there (paths.py)."""
 _ANSWER = 1.0
 
 
@@ -122,13 +123,13 @@ def _remembered(path: str) -> dict[str, Any]:
 
 
 def _count(known: dict[str, Any]) -> dict[str, Any]:
-    """Return the counts with the records that have come since."""
-    folder, since = vr.at(vr.RESULTS), known.get("since", 0)
-    entries = [e for e in os.scandir(folder) if e.name.endswith(".json")] if os.path.isdir(folder) else []
-    fresh = sorted((e.stat().st_mtime_ns, e.path) for e in entries if e.stat().st_mtime_ns > since)[-MOST_RECORDS:]
-    counts = dict(known)
-    for moment, path in fresh:
-        counts["since"] = moment
+    """Return the counts with the records that have come since, known by times not seen: a clock may be set."""
+    there = sorted(_records())[-MOST_RECORDS:]
+    seen = set(known["seen"]) if "seen" in known else {moment for moment, _path in there if moment < _started()}
+    counts = {**known, "seen": [moment for moment, _path in there]}
+    for moment, path in there:
+        if moment in seen:
+            continue
         # One that was pruned since, or that a power cut has left, counts as none.
         with suppress(FileNotFoundError, ValueError), open(path, encoding="utf-8") as file:
             record = json.load(file)
@@ -137,6 +138,20 @@ def _count(known: dict[str, Any]) -> dict[str, Any]:
             if word == "applied":
                 counts["last"] = [moment / 1e9, float(record.get("duration") or 0)]
     return counts
+
+
+def _records() -> Iterator[tuple[int, str]]:
+    """Yield time and path of each record, also of those that the disk did not take."""
+    for folder in map(vr.at, (vr.RESULTS, vr.UNWRITTEN)):
+        for entry in os.scandir(folder) if os.path.isdir(folder) else ():
+            with suppress(FileNotFoundError):
+                if entry.name.endswith(".json"):
+                    yield entry.stat().st_mtime_ns, entry.path
+
+
+def _started() -> int:
+    """Return when the router started, in nanoseconds: the counters do, too."""
+    return time.time_ns() - int(float(vr.text("/proc/uptime").split()[0]) * 1e9)
 
 
 def _pair(page: Page, expected: dict[str, Any]) -> None:

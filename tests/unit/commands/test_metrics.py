@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -129,6 +131,26 @@ def test_drops_are_counted_once_and_since_the_start(watched: Router) -> None:
         found = parsed(watched.path(FILE).read_text())
         assert found["drops_total"] == {'{result="applied"}': 1 + more, '{result="failed"}': 1}
     assert found["converge_last_duration_seconds"] == {"": 0.25}
+
+
+def test_neither_a_start_nor_a_clock_that_is_set_counts_a_drop_again(watched: Router) -> None:
+    """An alert on what failed in an hour must not come of a reboot, nor stay out until the clock is there again."""
+    on_disk, in_memory = "/var/lib/cloudstack/results", "/run/cloudstack/results"
+
+    def fail(folder: str, name: str, age: float) -> None:
+        file, moment = watched.put(f"{folder}/{name}.json", '{"rc": 1, "duration": 0.1}'), time.time() - age
+        os.utime(file, (moment, moment))
+
+    def failed() -> float:
+        run(watched)
+        return parsed(watched.path(FILE).read_text())["drops_total"]['{result="failed"}']
+
+    fail(on_disk, "before-the-start", 2000)
+    fail(on_disk, "of-a-clock-that-was-ahead", -7200)
+    fail(in_memory, "with-a-full-disk", 10)
+    assert [failed(), failed()] == [2, 2]
+    fail(on_disk, "of-the-clock-that-was-set", 0)
+    assert [failed(), failed()] == [3, 3]
 
 
 def test_the_load_balancer_is_told_by_rule(watched: Router) -> None:
