@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vrlib import command as vr
@@ -31,7 +32,14 @@ def main(args: list[str]) -> None:
     """Do what is asked for; exit status 1: a packet does not pass, or something is wrong; 2: a packet not explained."""
     chosen = _parser().parse_args(args)
     handler: Callable[[argparse.Namespace], int] = chosen.do
-    raise SystemExit(handler(chosen))
+    try:
+        status = handler(chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has seen enough, as of `vr show nat | head`; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    raise SystemExit(status)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,20 +148,25 @@ def _plan(chosen: argparse.Namespace) -> int:
 
 
 def _records(most: int) -> list[dict[str, Any]]:
-    """Return the records of the last drops, the newest last."""
+    """Return the records of the last drops, the newest last; one that is damaged says so, and hides no other."""
     from vrlib import converge
 
-    found = []
-    for folder in (vr.RESULTS, vr.UNWRITTEN):
-        place = vr.at(folder)
-        if os.path.isdir(place):
-            found += [os.path.join(place, name) for name in os.listdir(place) if name.endswith(".json")]
-    newest = sorted(found, key=os.path.getmtime)[-max(most, 1) :]
+    found = {}
+    for folder in map(vr.at, (vr.RESULTS, vr.UNWRITTEN)):
+        for entry in os.scandir(folder) if os.path.isdir(folder) else ():
+            # A converge prunes them meanwhile.
+            with suppress(FileNotFoundError):
+                if entry.name.endswith(".json"):
+                    found[entry.name.removesuffix(".json")] = entry.stat().st_mtime
     records = []
-    for path in newest:
-        record = converge.read_record(os.path.basename(path).removesuffix(".json"))
-        record["when"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.path.getmtime(path)))
-        records.append(record)
+    for name in sorted(found, key=found.__getitem__)[-max(most, 1) :]:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found[name]))
+        try:
+            records.append({**converge.read_record(name), "when": when})
+        except vr.CommandError as error:
+            records.append({"name": name, "when": when, "rc": None, "reason": str(error)})
+        except FileNotFoundError:
+            continue
     return records
 
 
@@ -162,7 +175,7 @@ def _drop_row(record: dict[str, Any]) -> Row:
     return {
         "when": record["when"],
         "drop": str(record.get("name")),
-        "result": "done" if record.get("rc") == 0 else "failed",
+        "result": {0: "done", None: "unknown"}.get(record.get("rc"), "failed"),
         "seconds": f"{record.get('duration', 0):.2f}",
         "said": str(said) if len(str(said)) < 200 else f"{str(said)[:199]}…",
     }

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -157,6 +158,28 @@ def _rule(forward: dict[str, str]) -> dict[str, object]:
         "destination_port_range": forward["internal_ports"],
         "already_added": False,
     }
+
+
+def test_a_record_that_is_damaged_hides_no_other(filled: Router) -> None:
+    """A power cut leaves such; one that the disk did not take is listed once, with what is in memory."""
+    for number, (folder, text) in enumerate(
+        [("var/lib", "{"), ("var/lib", '{"rc": 0}'), ("var/lib", '{"rc": 1}'), ("run", '{"rc": 0}')]
+    ):
+        file = filled.put(f"/{folder}/cloudstack/results/{min(number, 2)}.json", text)
+        os.utime(file, (1_700_000_000 + number,) * 2)
+    rows = json.loads(said(filled, "log", "--json"))
+    assert [row["result"] for row in rows] == ["unknown", "done", "done"]
+    assert "0.json: damaged result record" in rows[0]["said"]
+    assert "damaged" in said(filled, "report")
+
+
+def test_who_reads_no_further_is_no_failure(filled: Router) -> None:
+    """As of `vr show nat | head -1`."""
+    with filled.start("vr", "show", "nat") as running:
+        assert running.stdout
+        running.stdout.close()
+        assert running.stderr
+        assert (running.stderr.read(), running.wait(30)) == ("", 0)
 
 
 def test_log_shows_records(filled: Router) -> None:
