@@ -51,7 +51,9 @@ def install_packages(packages: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # A third-party source out of reach fails the update, but may not matter: the installation decides.
     subprocess.run(["apt-get", "update", "-q"], env=environment, check=False)
-    run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages], environment)
+    # A machine that has just booted may be upgrading itself.
+    patience = ("-o", "DPkg::Lock::Timeout=300")
+    run(["apt-get", *patience, "install", "-q", "-y", "--no-install-recommends", *packages], environment)
 
 
 def fingerprint() -> str:

@@ -86,8 +86,12 @@ def exchange(tree: Tree, dest: str, home: str) -> None:
     if _is_directory(dest):
         former = tempfile.mkdtemp(prefix=f"{PREFIX}former-", dir=home)
     new = tempfile.mkdtemp(prefix=PREFIX, dir=home)
-    _write(tree, new)
-    _forward(os.path.realpath(dest), new)
+    try:
+        _write(tree, new)
+        _forward(os.path.realpath(dest), new)
+    except OSError:  # each further try would take what is left of a full disk
+        shutil.rmtree(new)
+        raise
     os.sync()  # else a power cut may find the link on the disk and the files empty
     with _between_converges():
         _link(new, dest, former)

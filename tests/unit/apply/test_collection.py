@@ -135,6 +135,15 @@ def test_what_a_run_that_was_killed_has_left_does_not_matter(dest: str, left: st
     assert len(os.listdir(home(dest))) == 1
 
 
+def test_a_release_that_cannot_be_written_takes_no_space(dest: str) -> None:
+    exchange(TREE, dest)
+    before = os.listdir(home(dest))
+    with pytest.raises(OSError, match="File name too long"):
+        exchange({"first": (0o644, b"1"), "n" * 300: (0o644, b"")}, dest)
+    assert os.listdir(home(dest)) == before
+    assert collection.installed(dest) == TREE
+
+
 def test_links_lead_to_the_release_in_use(dest: str, tmp_path: Path) -> None:
     links = {str(tmp_path / "opt/cloud/bin"): "bin"}
     exchange(TREE, dest)
