@@ -201,9 +201,8 @@ class _Way:
             return connected[0]
         from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
 
-        routes = [
-            r for r in interfaces.network(self.router).routes if r.table == interfaces.MAIN and r.kind == "unicast"
-        ]
+        every = interfaces.network(self.router).routes
+        routes = [r for r in every if r.table == interfaces.MAIN and r.kind == "unicast" and ":" not in r.network]
         holding = [r for r in routes if r.network == "default" or target in IPv4Network(r.network)]
         if not holding:
             return None

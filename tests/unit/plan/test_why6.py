@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -25,6 +25,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.an
     ROUTER,
     UNKNOWN,
     Answer,
+    Packet,
     Packet6,
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import explain
@@ -187,3 +188,11 @@ def test_what_is_of_one_link_is_not_explained() -> None:
 def test_what_begins_on_the_router_meets_no_rule() -> None:
     answer = explain(isolated(), Packet6(IPv6Address("2001:db8:f::10"), CLIENT, "tcp", 80))
     assert (answer.ends, answer.nic_in, answer.nic_out) == (FORWARDED, OWN, "eth2")
+
+
+def test_a_route_of_ipv6_is_no_way_for_ipv4() -> None:
+    """The main table has those of both families."""
+    router = isolated(rule(0, "Egress", protocol="all"))
+    router = replace(router, egress=RuleList(default_allow=True))
+    answer = explain(router, Packet(IPv4Address("10.1.1.11"), IPv4Address("203.0.113.7"), "tcp", 80))
+    assert (answer.ends, answer.nic_in, answer.nic_out) == (FORWARDED, "eth0", "eth2")
