@@ -14,7 +14,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router, VrrpState
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import answer
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.answer import Packet, Packet6
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import explain
 from tests.unit.apply.namespace import Namespace, namespace, needs_root
 from tests.unit.plan import test_why, test_why6
 from tests.unit.plan.test_ipv6 import isolated
@@ -58,12 +60,14 @@ def sent(space: Namespace, router: Router, nic: str) -> set[str]:
     return found & {*OWN, *SHARED, *ANYCAST, *NEIGHBOURS[nic]}
 
 
+PAIR = {"redundant_router": "true", "guestgw": "10.1.1.2", "guestgw6": "2001:db8:a:1::2"}
+
+
 @needs_root
 @pytest.mark.parametrize("state", [VrrpState.UNKNOWN, VrrpState.PRIMARY, VrrpState.BACKUP])
 def test_nobody_sends_from_an_address_of_the_router(state: VrrpState) -> None:
     """But the primary from those that it shares with its backup, which announces nothing from them itself."""
-    pair = {"redundant_router": "true", "guestgw": "10.1.1.2", "guestgw6": "2001:db8:a:1::2"}
-    router = isolated(state=state, **({} if state is VrrpState.UNKNOWN else pair))
+    router = isolated(state=state, **({} if state is VrrpState.UNKNOWN else PAIR))
     with namespace() as space:
         test_why.set_up(space, router, PROBE)
         if state is VrrpState.PRIMARY:
@@ -77,3 +81,25 @@ def test_nobody_sends_from_an_address_of_the_router(state: VrrpState) -> None:
         unshared = {"10.1.1.2", "2001:db8:a:1::2"} if state is VrrpState.UNKNOWN else set()
         assert sent(space, router, "eth0") == NEIGHBOURS["eth0"] | unshared
         assert sent(space, router, "eth2") == NEIGHBOURS["eth2"] | {"fe80::1"}, "that is of another link"
+
+
+def asked(source: str, nic: str) -> Packet | Packet6:
+    """Return a packet to somebody outside."""
+    ip = ip_address(source)
+    if isinstance(ip, IPv4Address):
+        return Packet(ip, IPv4Address("203.0.113.7"), "udp", 53, nic=nic)
+    return Packet6(ip, IPv6Address("2001:db8:99::7"), "udp", 53, nic=nic)
+
+
+@pytest.mark.parametrize("source", sorted({*OWN, *SHARED} - {"fe80::1"}))
+def test_who_asks_is_told_so(source: str) -> None:
+    """What is the router's own comes from the router, and by a NIC from nobody."""
+    primary = isolated(state=VrrpState.PRIMARY, **PAIR)
+    assert explain(primary, asked(source, "")).nic_in == answer.OWN
+    for nic in ("eth0", "eth2"):
+        found = explain(primary, asked(source, nic))
+        assert (found.ends, found.stages[-1].what, found.stages[-1].by) == (
+            answer.DROPPED,
+            f"{source} is the router's own, nobody else can send from it",
+            "chain sources",
+        )
