@@ -31,16 +31,15 @@ class Run:
         return bounded.run(argv, limit=self.within(limit), most=8 * 1024 * 1024)
 
     def states(self) -> dict[str, dict[str, str]]:
-        """Return ActiveState and NRestarts of the units that should run, asked once in a run."""
+        """Return ActiveState and NRestarts of the units that should run, asked once in a run; of all that are told."""
         if self._states is None:
             units = list(dict.fromkeys(unit for units in self.expected["units"].values() for unit in units))
             names = [f"{unit}.service" for unit in units]
             done = self.tool("systemctl", "show", "--property=ActiveState,NRestarts", *names) if names else None
             blocks = done.stdout.decode(errors="replace").split("\n\n") if done else []
             pairs = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
-            unknown = {"ActiveState": "unknown", "NRestarts": "0"}
-            told = [*pairs, *({} for _unit in units)]
-            self._states = {unit: unknown | found for unit, found in zip(units, told, strict=False)}
+            whole = [pair for pair in pairs if {"ActiveState", "NRestarts"} <= set(pair)]
+            self._states = dict(zip(units, whole, strict=False))
         return self._states
 
     def within(self, limit: float) -> float:

@@ -110,6 +110,16 @@ def test_what_a_run_writes_is_what_prometheus_reads(watched: Router) -> None:
     assert "vrrp_state" not in found
 
 
+def test_a_systemd_that_is_late_makes_no_daemon_down(watched: Router) -> None:
+    watched.tool("systemctl", "echo ActiveState=active; exit 1")
+    for _again in range(2):
+        entries = [entry for name, entry in run(watched).items() if name.endswith(".service")]
+        assert {entry["message"] for entry in entries} == {"systemd does not answer", "service is not needed here"}
+        assert not [entry for entry in entries if entry["success"] == "FAILED"]
+    found = parsed(watched.path(FILE).read_text())
+    assert not {"service_up", "service_restarts_total"} & set(found)
+
+
 def test_the_same_is_printed_and_changes_nothing(watched: Router) -> None:
     run(watched)
     before = watched.path(FILE).read_text()
