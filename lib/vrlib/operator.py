@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -195,9 +196,9 @@ def _log(chosen: argparse.Namespace) -> int:
         raise vr.CommandError(f"{name}: no record in {vr.RESULTS}") from None
     print(json.dumps(record, indent=1, ensure_ascii=False))
     if not chosen.json:
-        for line in vr.text("/var/log/cloudstack/router.log").splitlines():
-            if name in line:
-                print(vr.one_line(line))
+        own = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)")
+        for line in filter(own.search, vr.text("/var/log/cloudstack/router.log").splitlines()):
+            print(vr.one_line(line))
     return 0
 
 

@@ -19,6 +19,8 @@ WIDE, HIGH, GAP, IN_A_ROW = 216, 84, 24, 4
 MOST_NICS = 24
 LETTERS = 30
 """As many as a box is wide."""
+POLICY = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
+"""What a browser holds even if something got through: nothing is loaded and nothing runs."""
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1b1f24; --faint: #5c6670; --line: #c9d1d9; --box: #f3f6f9;
   --good: #176f2c; --bad: #b42318; --wire: #2f6fbb; }
@@ -56,7 +58,7 @@ def page(parts: dict[str, Any]) -> str:
         _table("Last drops", parts["drops"]),
         _list("Last alerts", parts["alerts"]),
     ]
-    head = f'<meta charset="utf-8"><title>{title}</title><meta name="viewport" content="width=device-width">'
+    head = f'<meta charset="utf-8">{POLICY}<title>{title}</title><meta name="viewport" content="width=device-width">'
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n'
         f"<body>\n{chr(10).join(filter(None, sections))}\n</body></html>\n"

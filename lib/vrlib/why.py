@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vrlib import command as vr
@@ -53,6 +54,8 @@ def _packet(chosen: argparse.Namespace) -> Any:
     if family != destination.version:
         raise vr.CommandError(f"vr why: {source} and {destination}: expected two addresses of one family")
     protocol, _slash, port = chosen.protocol.lower().partition("/")
+    if protocol.isdecimal():
+        protocol = protocol.lstrip("0") or "0"
     protocol = _NAMES[family].get(protocol, protocol)
     known = protocol in ("tcp", "udp", "icmp") or (protocol.isdecimal() and int(protocol) < 256)
     needs_port = protocol in ("tcp", "udp")
@@ -65,7 +68,8 @@ def _packet(chosen: argparse.Namespace) -> Any:
 
 
 def _address(word: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    try:
-        return ipaddress.ip_address(word)
-    except ValueError:
-        raise vr.CommandError(f"vr why: {vr.one_line(ascii(word))[:100]}: expected an IP address") from None
+    # A NIC is said by --in: with one, the router's own address is not equal to it.
+    if "%" not in word:
+        with suppress(ValueError):
+            return ipaddress.ip_address(word)
+    raise vr.CommandError(f"vr why: {vr.one_line(ascii(word))[:100]}: expected an IP address")

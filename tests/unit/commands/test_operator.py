@@ -103,6 +103,7 @@ def test_why_imports_nothing_that_the_packet_does_not_need(filled: Router) -> No
     [
         (("x", "192.0.2.10", "tcp/22"), "expected an IP address"),
         (("2001:db8::g", "2001:db8::1", "tcp/22"), "expected an IP address"),
+        (("2001:db8::2%eth0", "2001:db8::1", "tcp/22"), "expected an IP address"),
         (("192.0.2.1", "2001:db8::1", "tcp/22"), "expected two addresses of one family"),
         (("192.0.2.1", "192.0.2.10", "tcp"), "expected tcp/PORT"),
         (("192.0.2.1", "192.0.2.10", "tcp/70000"), "expected tcp/PORT"),
@@ -112,6 +113,11 @@ def test_why_imports_nothing_that_the_packet_does_not_need(filled: Router) -> No
 )
 def test_why_refuses_what_is_no_packet(filled: Router, words: tuple[str, ...], expected: str) -> None:
     assert expected in filled.fails("vr", "why", *words)
+
+
+def test_why_knows_a_protocol_by_its_number(filled: Router) -> None:
+    asked = [said(filled, "why", "203.0.113.9", "192.0.2.10", f"{word}/22") for word in ("tcp", "6", "006")]
+    assert len(set(asked)) == 1
 
 
 def test_why_tells_apart_what_it_does_not_explain(filled: Router) -> None:
@@ -192,6 +198,10 @@ def test_log_shows_records(filled: Router) -> None:
     ]
     assert json.loads(said(filled, "log", "b.json", "--json"))["reason"] == "b.json: no"
     assert "no record in" in filled.fails("vr", "log", "c.json")
+    lines = ["x b.json: no", "x b.json.1: done", "x web.json: done", "x failed with a.json, b.json taken along"]
+    filled.put("/var/log/cloudstack/router.log", "\n".join(lines))
+    assert said(filled, "log", "b.json").splitlines()[-2:] == [lines[0], lines[3]]
+    assert "done" not in said(filled, "log", "b.json")
 
 
 def test_check_is_quiet_when_all_is_well_and_fails_else(filled: Router) -> None:
@@ -281,6 +291,7 @@ def test_a_report_for_browsers_is_one_file_and_what_others_named_is_text(filled:
     assert len(page.lines) == 5
     assert [line.get("class") for line in page.lines].count("down") == 1
     assert "prefers-color-scheme: dark" in text
+    assert "content=\"default-src 'none'; style-src 'unsafe-inline'\"" in text
 
 
 def test_no_secret_is_shown(filled: Router) -> None:
