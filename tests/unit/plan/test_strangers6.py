@@ -1,0 +1,66 @@
+# Copyright: Contributors to the cloudstack.virtual_router project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Of neighbours that have never spoken few are looked for at a time, whatever is sent to them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from ipaddress import IPv6Address
+
+import pytest
+
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import RuleList
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.answer import Packet6
+from tests.unit.apply.namespace import namespace, needs_root
+from tests.unit.plan import test_why, test_why6
+from tests.unit.plan.test_ipv6 import CLIENT, isolated
+
+GAUGE = """
+table inet gauge {
+    counter scanned { }
+    chain last {
+        type filter hook postrouting priority 10;
+        ip6 saddr 2001:db8:99::10 counter name scanned
+    }
+}
+"""
+SENT = 3000
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("protocol", "port"), [("udp", 53), ("icmp", 128), ("icmp", 135), ("icmp", 136), ("icmp", 133)]
+)
+def test_a_scan_of_any_kind_is_slowed_down(protocol: str, port: int) -> None:
+    """Also one by what looks like neighbour discovery: that of the router itself has the hop limit of one link."""
+    router = replace(isolated(), inbound6=RuleList(default_allow=True))
+    mac = next(nic.mac for nic in router.nics if nic.name == "eth2")
+    first = int(IPv6Address("2001:db8:a:1::1000"))
+    packets = [Packet6(IPv6Address(CLIENT), IPv6Address(first + n), protocol, port) for n in range(SENT)]
+    frames = [("eth2", test_why6.frame(packet, n, mac)) for n, packet in enumerate(packets)]
+    with namespace() as space:
+        test_why.set_up(space, router, GAUGE)
+        started = time.monotonic()
+        space(("python3", "-c", test_why.SENDER), stdin=json.dumps(frames))
+        listed = json.loads(space(("nft", "-j", "list", "counter", "inet", "gauge", "scanned")))
+        found = next(item["counter"]["packets"] for item in listed["nftables"] if "counter" in item)
+    assert 50 < found < 150 + 100 * (time.monotonic() - started)
+
+
+@needs_root
+def test_who_is_not_on_the_link_is_no_neighbour() -> None:
+    """From the internet anybody may send from an address of the public network, through the router that leads there."""
+    router = isolated()
+    own, neighbour = IPv6Address("2001:db8:f::10"), IPv6Address("2001:db8:f::77")
+    mac = next(nic.mac for nic in router.nics if nic.name == "eth2")
+    far = [test_why6.frame(Packet6(neighbour + n, own, "icmp", 135), n, mac) for n in range(1, 50)]
+    near = test_why6.frame(Packet6(neighbour, own, "icmp", 135), 0, mac)
+    near = near[:42] + "ff" + near[44:]
+    with namespace() as space:
+        test_why.set_up(space, router, GAUGE)
+        space(("python3", "-c", test_why.SENDER), stdin=json.dumps([("eth2", frame) for frame in [*far, near]]))
+        listed = space(("nft", "-j", "list", "set", "inet", "cloudstack", "neighbours6"))
+    (held,) = (item["set"] for item in json.loads(listed)["nftables"] if "set" in item)
+    assert [element["elem"]["val"] for element in held.get("elem", ())] == [str(neighbour)]
