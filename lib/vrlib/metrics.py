@@ -243,7 +243,7 @@ def _balancer(page: Page) -> None:
 
 
 def _stats() -> Iterable[dict[str, str]]:
-    """Return the rows of haproxy's statistics, none if it does not run."""
+    """Return the rows of haproxy's statistics, none if it does not run; one that it was killed in is left out."""
     import csv
 
     data = bytearray()
@@ -256,7 +256,8 @@ def _stats() -> Iterable[dict[str, str]]:
                 data += part
     except OSError:
         return []
-    return csv.DictReader(data.decode(errors="replace").removeprefix("# ").splitlines())
+    whole = data.decode(errors="replace").rpartition("\n")[0]
+    return csv.DictReader(whole.removeprefix("# ").splitlines())
 
 
 def _disks(page: Page) -> None:

@@ -175,7 +175,7 @@ def test_the_load_balancer_is_told_by_rule(watched: Router) -> None:
                 wire = listener.accept()[0]
                 with wire:
                     if wire.recv(100) == b"show stat\n":
-                        wire.sendall(STATS.encode())
+                        wire.sendall(f"{STATS}192_0_2_10-443,killed-meanwh".encode())
 
         threading.Thread(target=answer, daemon=True).start()
         found = parsed(watched.run("vr", "report", "--metrics").stdout)
