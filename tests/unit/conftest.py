@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("unit", deadline=None)
+settings.load_profile("unit")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = Path("ansible_collections", "cloudstack", "virtual_router")

@@ -77,7 +77,7 @@ def test_mixed_mistaken_and_damaged_drops(kind: str) -> None:
 
 
 @given(data=st.data(), value=JSON_VALUES, kind=st.sampled_from(sorted(RIGHT)), world=st.sampled_from(WORLDS))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 def test_any_value_in_any_field(data: st.DataObject, value: Any, kind: str, world: pipeline.World) -> None:
     path: Steps = data.draw(st.sampled_from([path for path in paths(RIGHT[kind]) if path != ("type",)]))
     take(world, encode(replaced(RIGHT[kind], path, value)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,8 @@ class Router:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C.
+            preexec_fn=_heed_interrupts,
         )
 
     def run(self, command: str, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -124,6 +127,10 @@ class Router:
         assert done.stderr.endswith("\n")
         assert done.stderr.count("\n") == 1
         return done.stderr.rstrip("\n")
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

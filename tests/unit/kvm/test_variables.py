@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.cloudstack.virtual_router.plugins.filter.kvm_network import kvm_network
@@ -127,7 +127,6 @@ ODD = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from([case[0] for case in WRONG] + ["bonds", "bridges", "dpdk.ports", "userland"]), ODD)
 def test_whatever_is_given_is_built_or_refused_by_name(path: str, value: Any) -> None:
     """Nobody sees a traceback, and what is built can be written as YAML."""

@@ -335,7 +335,7 @@ CHANGE: st.SearchStrategy[Callable[[Router], Router]] = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(CHANGE, max_size=4))
 def test_narrowed_is_false_when_rules_are_only_added(changes: list[Callable[[Router], Router]]) -> None:
     """Adding never lists the connections, of which there may be a hundred thousand."""

@@ -76,7 +76,7 @@ FLOW = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(FLOW, max_size=20), st.sampled_from(list(CHANGES.values())))
 def test_verdicts_by_kind_are_those_by_flow(
     flows: list[Flow], change: tuple[dict[str, object], dict[str, object], set[str]]

@@ -58,7 +58,7 @@ PACKETS = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(forwards(), max_size=8), st.integers(0, 2))
 def test_destinations_lead_where_the_forwards_say(items: list[Forward], start: int) -> None:
     """A packet reaches the target of a forward that is meant for it, or none if there is none.
@@ -73,7 +73,7 @@ def test_destinations_lead_where_the_forwards_say(items: list[Forward], start: i
         assert (found in [target(f, packet) for f in restricted or meant]) if meant else found is None, packet
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(forwards(), max_size=8))
 def test_precedence_is_the_order_of_the_maps(items: list[Forward]) -> None:
     """The first forward by precedence is the one that the maps follow: conntrack is judged by it."""
@@ -167,7 +167,7 @@ def test_sources_know_the_networks_between_which_nothing_is_translated() -> None
     assert elements(isolated())["vpc_networks"] == ()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(forwards(), max_size=8), st.booleans())
 def test_ftp_servers_are_what_leads_to_port_21(items: list[Forward], static: bool) -> None:
     """By each forward, for the helper may be asked before it is known which of several is in force."""

@@ -50,7 +50,7 @@ def first_match(listed: RuleList, packet: Packet) -> bool:
     return listed.default_allow
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(RULES, st.booleans(), st.lists(PACKETS, min_size=1, max_size=30))
 def test_compile_reversed_judges_the_connection_that_the_packet_answers(
     items: tuple[Rule, ...], default_allow: bool, packets: list[Packet]
@@ -65,7 +65,7 @@ def test_compile_reversed_judges_the_connection_that_the_packet_answers(
         assert judge.verdict(lines, answer) == ("accept" if first_match(listed, asked) else "drop"), lines
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(RULES, st.booleans(), st.lists(PACKETS, min_size=1, max_size=30))
 def test_compile_rules_gives_the_verdict_of_the_first_match(
     items: tuple[Rule, ...], default_allow: bool, packets: list[Packet]

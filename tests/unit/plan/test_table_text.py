@@ -67,7 +67,7 @@ def listings(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 @needs_kernel
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.one_of(ISOLATED, VPC), min_size=4, max_size=4))
 def test_kernel_has_the_same_after_changes_as_after_a_whole_load(routers: list[Router]) -> None:
     """Whatever the table was before, and before that (B2)."""
