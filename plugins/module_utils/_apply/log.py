@@ -23,13 +23,13 @@ _about: dict[str, tuple[str, ...]] = {}
 
 
 def about(*, transaction: str | None = None, drops: Iterable[str] | None = None, service: str | None = None) -> None:
-    """Say what the lines that this process writes from now on are about; what is None stays as it is."""
+    """Say what the lines that this process writes from now on are about; what is None stays, and no service is ""."""
     if transaction is not None:
         _about["TRANSACTION"] = (transaction,)
     if drops is not None:
         _about["DROP"] = tuple(drops)[:MOST_DROPS]
     if service is not None:
-        _about["SERVICE"] = (service,)
+        _about["SERVICE"] = (service,) if service else ()
 
 
 def write_log(line: str) -> None:

@@ -48,6 +48,7 @@ def run_service(name: str, call: Call) -> dict[str, Any]:
         if agenda.left and call.store.applied(name):
             commit(call.store)
     if steps and not call.check_mode:
+        about(service=name)
         write_log(f"{name}: {len(steps)} steps, {host.run.count} commands: {call.phases}")
     return result({name: steps}, call.diff) | {"phases": call.phases.of(name), "commands": host.run.count}
 

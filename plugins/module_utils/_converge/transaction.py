@@ -115,7 +115,8 @@ def _record(store: Store, phases: Phases, reason: str | None) -> None:
     """Write the record that the management server's commands read; `phases` are those that are not noted yet."""
     lock = store.lock()
     agenda, phases = lock.agenda, lock.phases.plus(phases)
-    about(transaction=lock.id, drops=agenda.files)
+    # The last service commits, and the record is none of its own.
+    about(transaction=lock.id, drops=agenda.files, service="")
     done = agenda if reason is None else Agenda()
     record = {
         "rc": 0 if reason is None else 1,

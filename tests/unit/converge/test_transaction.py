@@ -42,6 +42,18 @@ def begin(store: Store, **about: object) -> str:
     return lock.id
 
 
+def test_a_record_is_told_as_no_work_of_the_service_that_commits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, dict[str, tuple[str, ...]]]] = []
+    monkeypatch.setattr(log, "_about", {})
+    monkeypatch.setattr(log, "to_journal", lambda line, _priority, fields: told.append((line, dict(fields))))
+    transaction = begin(store)
+    log.about(service="routing")
+    commit(store)
+    ((line, fields),) = told
+    assert line.startswith(f"{DROP}: done")
+    assert fields == {"TRANSACTION": (transaction,), "DROP": (DROP,), "SERVICE": ()}
+
+
 def test_commit_puts_into_force_archives_and_records_what_the_transaction_was_about(store: Store) -> None:
     begin(store, services=("firewall",), pending=("eth3: no such NIC yet",), warnings=("a route",))
     store.note({"ingest": 0.5}, 3)
