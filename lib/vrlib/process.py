@@ -7,9 +7,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vrlib import command as vr
+
+Ends = Callable[["subprocess.Popen[bytes]", float], bool]
+"""Tells whether a process ends within seconds."""
 
 
 def _environment() -> dict[str, str]:
@@ -36,6 +39,10 @@ def tool(argv: Sequence[str], limit: float = 60.0, stdin: str = "") -> subproces
 
 def play(options: Sequence[str], variables: str, limit: float, output: int) -> tuple[int, str | None]:
     """Start Ansible and run the playbook; return its exit status, and why it was ended if it was."""
+    # Before the process is there: whatever is wrong with an import leaves none behind.
+    vr.use_collection()
+    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import ends
+
     argv = [vr.at("/opt/cloudstack/venv/bin/ansible-playbook"), vr.at(vr.PLAYBOOK), "-i", "localhost,", "-c", "local"]
     argv += [*options, "-e", variables]
     process = subprocess.Popen(
@@ -48,16 +55,13 @@ def play(options: Sequence[str], variables: str, limit: float, output: int) -> t
         start_new_session=True,
     )
     with process:
-        ended = _wait(process, limit)
+        ended = _wait(process, limit, ends)
     return process.returncode, ended
 
 
-def _wait(process: subprocess.Popen[bytes], limit: float) -> str | None:
+def _wait(process: subprocess.Popen[bytes], limit: float, ends: Ends) -> str | None:
     """Wait for the playbook; end it with all its children when its time is over or the operator has had enough."""
     try:
-        vr.use_collection()
-        from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.runner import ends
-
         if ends(process, max(limit, 1.0)):
             process.wait()
             return None
