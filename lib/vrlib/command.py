@@ -111,9 +111,12 @@ def use_collection() -> None:
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file by new content in one step; after a power loss it is the old one or the new one."""
+    """Replace a file by new content in one step; after a power loss it is the old one or the new one.
+
+    A link in the place of its draft is an error: some directories have another owner.
+    """
     draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fchmod(file.fileno(), mode)

@@ -12,6 +12,7 @@ from typing import Any
 from vrlib import command as vr
 
 KEPT = "/run/cloudstack/health/expected.json"
+LOCK = "/run/cloudstack/health/expected.lock"
 STATE = "/run/cloudstack/redundancy/state"
 SYSFS = "/sys/class/net"
 
@@ -19,18 +20,28 @@ SYSFS = "/sys/class/net"
 def expected() -> dict[str, Any]:
     """Return what is expected; see health.py of the collection."""
     key = _key()
+    if found := _kept(key):
+        return found
+    import fcntl
+
+    os.makedirs(os.path.dirname(vr.at(KEPT)), mode=0o700, exist_ok=True)
+    with open(vr.at(LOCK), "a", encoding="ascii") as lock:
+        # Both timers of the health checks come at the same moment at times: they would take each other's draft away.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (found := _kept(key)):
+            found = {"key": key, **_computed()}
+            vr.write_atomically(vr.at(KEPT), json.dumps(found).encode())
+    return found
+
+
+def _kept(key: list[str]) -> dict[str, Any]:
+    """Return what was computed for this state, nothing if it was not: what is damaged is computed anew."""
     try:
         with open(vr.at(KEPT), encoding="utf-8") as file:
-            kept: dict[str, Any] = json.load(file)
-        if kept["key"] == key:
-            return kept
-    except (FileNotFoundError, ValueError, KeyError):
-        # In memory, and replaced as a whole: what is damaged is computed anew.
-        kept = {}
-    kept = {"key": key, **_computed()}
-    os.makedirs(os.path.dirname(vr.at(KEPT)), mode=0o700, exist_ok=True)
-    vr.write_atomically(vr.at(KEPT), json.dumps(kept).encode())
-    return kept
+            found: dict[str, Any] = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if found.get("key") == key else {}
 
 
 def _key() -> list[str]:

@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import RuleList
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router, RuleList
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.answer import Packet6
 from tests.unit.apply.namespace import namespace, needs_root
 from tests.unit.plan import test_why, test_why6
@@ -29,6 +29,17 @@ table inet gauge {
 SENT = 3000
 
 
+def looked_for(router: Router, frames: list[tuple[str, str]]) -> tuple[int, float]:
+    """Send the frames; return how many packets come to where neighbours are looked for, and in how many seconds."""
+    with namespace() as space:
+        test_why.set_up(space, router, GAUGE)
+        started = time.monotonic()
+        space(("python3", "-c", test_why.SENDER), stdin=json.dumps(frames))
+        listed = json.loads(space(("nft", "-j", "list", "counter", "inet", "gauge", "scanned")))
+        seconds = time.monotonic() - started
+    return next(item["counter"]["packets"] for item in listed["nftables"] if "counter" in item), seconds
+
+
 @needs_root
 @pytest.mark.parametrize(
     ("protocol", "port"), [("udp", 53), ("icmp", 128), ("icmp", 135), ("icmp", 136), ("icmp", 133)]
@@ -40,13 +51,21 @@ def test_a_scan_of_any_kind_is_slowed_down(protocol: str, port: int) -> None:
     first = int(IPv6Address("2001:db8:a:1::1000"))
     packets = [Packet6(IPv6Address(CLIENT), IPv6Address(first + n), protocol, port) for n in range(SENT)]
     frames = [("eth2", test_why6.frame(packet, n, mac)) for n, packet in enumerate(packets)]
-    with namespace() as space:
-        test_why.set_up(space, router, GAUGE)
-        started = time.monotonic()
-        space(("python3", "-c", test_why.SENDER), stdin=json.dumps(frames))
-        listed = json.loads(space(("nft", "-j", "list", "counter", "inet", "gauge", "scanned")))
-        found = next(item["counter"]["packets"] for item in listed["nftables"] if "counter" in item)
-    assert 50 < found < 150 + 100 * (time.monotonic() - started)
+    found, seconds = looked_for(router, frames)
+    assert 50 < found < 150 + 100 * seconds
+
+
+@needs_root
+def test_a_vm_that_asks_for_many_has_few_of_them_looked_for() -> None:
+    """It may send from any address of its network, and whoever is asked, such as a name server, answers all of them."""
+    router = replace(isolated(), egress6=RuleList(default_allow=True))
+    macs = {nic.name: nic.mac for nic in router.nics}
+    first = int(IPv6Address("2001:db8:a:1::1000"))
+    packets = [Packet6(IPv6Address(first + n), IPv6Address(CLIENT), "udp", 53) for n in range(SENT)]
+    frames = [("eth0", test_why6.frame(packet, n, macs["eth0"])) for n, packet in enumerate(packets)]
+    frames += [("eth2", test_why6.frame(packet, n, macs["eth2"], answer=True)) for n, packet in enumerate(packets)]
+    found, seconds = looked_for(router, frames)
+    assert 500 < found < 1050 + 200 * seconds
 
 
 @needs_root
