@@ -206,6 +206,28 @@ def test_no_reader_ever_sees_half_a_file(watched: Router) -> None:
     assert all("filesystem_free_bytes" in parsed(text) for text in seen)
 
 
+def test_the_owner_of_the_directory_leads_root_nowhere(watched: Router) -> None:
+    """It is node_exporter's, which some have listen on the network."""
+    victim = watched.put("/etc/victim", "as it was")
+    draft = watched.path(FILE).with_name(".cloudstack_router.prom.new")
+    draft.parent.mkdir(parents=True)
+    draft.symlink_to(victim)
+    run(watched)
+    assert victim.read_text() == "as it was"
+
+
+def test_who_computes_at_the_same_moment_fails_neither(watched: Router) -> None:
+    """In this copy to put a file into its place takes a second."""
+    library = watched.library("command")
+    text = library.read_text()
+    assert text.count("    os.replace(draft, path)") == 1
+    slow = "    import time\n    time.sleep(1)\n    os.replace(draft, path)"
+    library.write_text(text.replace("    os.replace(draft, path)", slow))
+    both = [watched.start("vr", "report", "--metrics") for _number in range(2)]
+    ends = [(running.communicate(timeout=60)[1], running.returncode) for running in both]
+    assert ends == [("", 0)] * 2
+
+
 def test_a_disk_that_is_full_or_in_the_way_fails_no_run(watched: Router) -> None:
     watched.put("/var/lib/prometheus", "a file where a directory should be")
     assert run(watched)["memory_usage_check.py"]["success"] == "SUCCESS"
