@@ -297,5 +297,6 @@ def test_network_is_there_after_a_reboot(cloud: Cloud) -> None:
     cloud["kvm1"].power_off()
     cloud["kvm1"].start()
     wait_for(lambda: cloud.answers("kvm1"), 60, "the network of before")
+    cloud["kvm1"].wait_systemd(60)
     assert icmp_ping(cloud["kvm1"], "192.168.100.22")
     assert not is_pending(cloud["kvm1"])

@@ -24,7 +24,7 @@ Tree = dict[str, object]
 def render(host: Host) -> Tree:
     """Return the document; a section that nothing is in is left out."""
     sections: Tree = {
-        "ethernets": {nic: _silent(host.mtu(nic)) for nic in host.nics},
+        "ethernets": {nic: _quiet(host.mtu(nic)) for nic in host.nics},
         "bonds": {bond.name: _bond(bond, host) for bond in host.bonds},
         "vlans": _vlans(host),
         "bridges": {bridge.name: _bridge(bridge, host) for bridge in host.bridges if not _is_fake(bridge, host)},
@@ -48,14 +48,9 @@ def _quiet(mtu: int) -> Tree:
     return found if mtu == MTU else {**found, "mtu": mtu}
 
 
-def _silent(mtu: int) -> Tree:
-    """Return what a link has without addresses: no boot must wait for one, as systemd-networkd-wait-online would."""
-    return {**_quiet(mtu), "optional": True}
-
-
 def _bond(bond: Bond, host: Host) -> Tree:
     parameters: Tree = {"mode": bond.mode}
-    found: Tree = {"interfaces": list(bond.interfaces), "parameters": parameters, **_silent(bond.mtu)}
+    found: Tree = {"interfaces": list(bond.interfaces), "parameters": parameters, **_quiet(bond.mtu)}
     if host.openvswitch:
         return {**found, "openvswitch": {"lacp": bond.lacp, "other-config": bond_config(bond)}}
     if bond.miimon:
@@ -75,7 +70,7 @@ def _vlans(host: Host) -> Tree:
             fake: Tree = {"id": bridge.vlan, "link": host.trunk(bridge).name, **_layer3(bridge), "openvswitch": {}}
             found[bridge.name] = fake
         else:
-            found[vlan_device(bridge)] = {"id": bridge.vlan, "link": bridge.uplink, **_silent(bridge.mtu)}
+            found[vlan_device(bridge)] = {"id": bridge.vlan, "link": bridge.uplink, **_quiet(bridge.mtu)}
     return found
 
 
@@ -88,7 +83,7 @@ def _bridge(bridge: Bridge, host: Host) -> Tree:
 
 
 def _layer3(bridge: Bridge) -> Tree:
-    found = _quiet(bridge.mtu) if bridge.addresses or bridge.dhcp4 else _silent(bridge.mtu)
+    found = _quiet(bridge.mtu)
     found["dhcp4"] = bridge.dhcp4
     if any(item.version == 6 for item in bridge.addresses):
         found["link-local"] = ["ipv6"]  # neighbour discovery, and gateways as routers announce them, live on it
