@@ -127,7 +127,8 @@ def table(router: Router, name: str) -> list[str]:
 def _part(part: str) -> list[str]:
     head, _equals, elements = part.partition("elements = {")
     if "flags dynamic" in head:
-        elements = ""
+        # Its end looks otherwise while it is empty.
+        return [line for line in head.splitlines() if line.strip("\t }")]
     return head.splitlines() + sorted(element.strip(" {}\n\t") for element in elements.split(",") if elements)
 
 
