@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from vrlib import bounded
@@ -38,7 +39,8 @@ class Run:
             done = self.tool("systemctl", "show", "--property=ActiveState,NRestarts", *names) if names else None
             blocks = done.stdout.decode(errors="replace").split("\n\n") if done else []
             pairs = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
-            whole = [pair for pair in pairs if {"ActiveState", "NRestarts"} <= set(pair)]
+            # Told in the order of the question: what follows one that is cut short is told by none.
+            whole = takewhile(lambda pair: {"ActiveState", "NRestarts"} <= set(pair), pairs)
             self._states = dict(zip(units, whole, strict=False))
         return self._states
 

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import socket
+import syslog
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -40,15 +41,19 @@ _ANSWER = 1.0
 
 
 def write(run: Run) -> None:
-    """Replace the file; one that the disk does not take is not worth an error, the checks tell of the disk."""
+    """Replace the file; one that the disk does not take fails no run, and the journal says so."""
     path, folder = vr.at(FILE), vr.at(os.path.dirname(MEMORY))
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    with open(vr.at(LOCK), "a", encoding="ascii") as lock, suppress(OSError):
+    with open(vr.at(LOCK), "a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         counted = _count(_remembered(MEMORY))
-        vr.write_atomically(vr.at(MEMORY), json.dumps(counted).encode())
-        _make_readable(os.path.dirname(path))
-        vr.write_atomically(path, text(run, counted).encode(), 0o644)
+        page = text(run, counted).encode()
+        try:
+            vr.write_atomically(vr.at(MEMORY), json.dumps(counted).encode())
+            _make_readable(os.path.dirname(path))
+            vr.write_atomically(path, page, 0o644)
+        except OSError as error:
+            syslog.syslog(syslog.LOG_WARNING, f"{FILE}: {error.strerror}")
 
 
 def _make_readable(folder: str) -> None:
@@ -268,7 +273,11 @@ def _disks(page: Page) -> None:
     page.add("filesystem_free_bytes", GAUGE, "Room on the file systems of the router.", free)
     folder = vr.at(os.path.dirname(alerts.LOG))
     logs = sorted(e.name for e in os.scandir(folder) if e.name.endswith(".log")) if os.path.isdir(folder) else []
-    sizes = [({"log": name}, os.stat(os.path.join(folder, name)).st_size) for name in logs[:20]]
+    sizes: list[Sample] = []
+    for name in logs[:20]:
+        # Rotated at this moment.
+        with suppress(FileNotFoundError):
+            sizes.append(({"log": name}, os.stat(os.path.join(folder, name)).st_size))
     page.add("log_bytes", GAUGE, "Size of a log of the router.", sizes)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from typing import Generic, TypeVar
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Device,
@@ -18,28 +19,29 @@ DROPPED, ROUTER, FORWARDED, UNKNOWN = "dropped", "the router itself", "forwarded
 OWN = "the router"
 
 
+Ip = TypeVar("Ip", IPv4Address, IPv6Address)
+
+
 @dataclass(frozen=True, slots=True)
-class Packet:
+class _Packet(Generic[Ip]):
+    source: Ip
+    destination: Ip
+    protocol: str
+    port: int = 0
+    code: int = 0
+    nic: str = ""
+
+
+class Packet(_Packet[IPv4Address]):
     """The first packet of a connection; for ICMP `port` is the type. `nic` is by which NIC it comes, if not obvious."""
 
-    source: IPv4Address
-    destination: IPv4Address
-    protocol: str
-    port: int = 0
-    code: int = 0
-    nic: str = ""
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Packet6:
+class Packet6(_Packet[IPv6Address]):
     """The same in IPv6; ICMPv6 is `icmp`, too."""
 
-    source: IPv6Address
-    destination: IPv6Address
-    protocol: str
-    port: int = 0
-    code: int = 0
-    nic: str = ""
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+UNITS = "shift 2; for unit; do echo ActiveState={}; echo NRestarts=2; echo; done"
+"""What systemctl says of all units it is asked about."""
 COLLECTION = "usr/share/ansible/collections/ansible_collections/cloudstack/virtual_router"
 
 # Does what play.json says, one entry per call; without one it takes the drop or aggregate as the real playbook does.
@@ -114,6 +116,22 @@ class Router:
         process = self.start(command, *args, env=env)
         out, err = process.communicate(timeout=60)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def boot_with(self, case: Path) -> None:
+        """Let it have booted with the databags of a golden case; its daemons run, and of connections 90 % are taken."""
+        for file in (case / "databags").iterdir():
+            shutil.copy(file, self.path("/etc/cloudstack"))
+        for name, mac in json.loads((case / "nics.json").read_text()).items():
+            self.put(f"/sys/class/net/{name}/address", f"{mac}\n")
+        self.put("/var/cache/cloud/boot_up_done")
+        self.put("/proc/uptime", "1000.0 1.0\n")
+        self.put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 588 kB\n")
+        self.put("/proc/stat", "cpu  10 0 10 80 0 0 0 0 0 0\n")
+        self.put("/proc/sys/net/netfilter/nf_conntrack_count", "90\n")
+        self.put("/proc/sys/net/netfilter/nf_conntrack_max", "100\n")
+        self.tool("systemctl", UNITS.format("active"))
+        for folder in ("/var/log", "/tmp"):
+            self.path(folder).mkdir(parents=True, exist_ok=True)
 
     def calls(self) -> list[dict[str, Any]]:
         """Return what the playbook was started with, run by run."""

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import CHECKOUT
+from .conftest import CHECKOUT, UNITS
 
 if TYPE_CHECKING:
     from .conftest import Router
@@ -26,27 +25,14 @@ ENTRY = {
     "lastRunDuration": "12.5",
     "message": "service is running",
 }
-UNITS = "shift 2; for unit; do echo ActiveState={}; echo NRestarts=2; echo; done"
 BAG = {"id": "monitorservice", "health_checks_enabled": True, "config": "[dhcp]:x:,[webserver]:x:,[odd]:x:,"}
 
 
 @pytest.fixture
 def watched(router: Router) -> Router:
     """Return a booted router with databags whose daemons run but answer nothing."""
-    for file in (CASE / "databags").iterdir():
-        shutil.copy(file, router.path("/etc/cloudstack"))
-    for name, mac in json.loads((CASE / "nics.json").read_text()).items():
-        router.put(f"/sys/class/net/{name}/address", f"{mac}\n")
+    router.boot_with(CASE)
     router.put("/etc/cloudstack/monitorservice.json", json.dumps(BAG))
-    router.put("/var/cache/cloud/boot_up_done")
-    router.put("/proc/uptime", "1000.0 1.0\n")
-    router.put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 588 kB\n")
-    router.put("/proc/stat", "cpu  10 0 10 80 0 0 0 0 0 0\n")
-    router.put("/proc/sys/net/netfilter/nf_conntrack_count", "90\n")
-    router.put("/proc/sys/net/netfilter/nf_conntrack_max", "100\n")
-    router.tool("systemctl", UNITS.format("active"))
-    for folder in ("/var/log", "/tmp"):
-        router.path(folder).mkdir(parents=True, exist_ok=True)
     return router
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import threading
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .conftest import CHECKOUT
-from .test_health import UNITS, run
+from .test_health import run
 
 if TYPE_CHECKING:
     from .conftest import Router
@@ -66,26 +65,13 @@ def parsed(text: str) -> Metrics:
 @pytest.fixture
 def watched(router: Router) -> Router:
     """Return a router with databags whose daemons run, and that has counted."""
-    case = CHECKOUT / "tests/golden/isolated-three-public-subnets"
-    for file in (case / "databags").iterdir():
-        shutil.copy(file, router.path("/etc/cloudstack"))
-    for name, mac in json.loads((case / "nics.json").read_text()).items():
-        router.put(f"/sys/class/net/{name}/address", f"{mac}\n")
+    router.boot_with(CHECKOUT / "tests/golden/isolated-three-public-subnets")
     router.put("/etc/cloudstack/monitorservice.json", '{"id": "monitorservice", "health_checks_enabled": true}')
-    router.put("/var/cache/cloud/boot_up_done")
-    router.put("/proc/uptime", "1000.0 1.0\n")
-    router.put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 588 kB\n")
-    router.put("/proc/stat", "cpu  10 0 10 80 0 0 0 0 0 0\n")
-    router.put("/proc/sys/net/netfilter/nf_conntrack_count", "90\n")
-    router.put("/proc/sys/net/netfilter/nf_conntrack_max", "100\n")
     router.put("/proc/net/stat/nf_conntrack", "entries drop x\n00000001 0000000a 1\n00000001 00000001 1\n")
     router.put("/etc/cloudstack-release", 'Cloudstack "Release" 4.23.0\\\n')
-    router.tool("systemctl", UNITS.format("active"))
     listed = [{"counter": {"name": name, "bytes": number}} for name, number in COUNTERS.items()]
     router.put("/counters", json.dumps({"nftables": listed}))
     router.tool("nft", f'cat "{router.path("/counters")}"')
-    for folder in ("/var/log", "/tmp"):
-        router.path(folder).mkdir(parents=True, exist_ok=True)
     return router
 
 

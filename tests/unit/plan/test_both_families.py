@@ -19,14 +19,13 @@ import pytest
 
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import Router
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan import interfaces
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall import tables
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge import Flow, Judge
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.judge6 import Flow6, Judge6
-from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import IpBatch
 from tests.golden.cases import renderer
 from tests.unit.apply.namespace import Namespace, namespace, needs_root
 from tests.unit.model.bags import Record, address, cmdline, ips, mac, nics
+from tests.unit.plan.test_why import connect
 
 ROUTERS = 75
 """Of each kind."""
@@ -286,17 +285,6 @@ def judged(router: Router, packet: Packet, six: bool) -> bool:
     return Judge(router).admits(Flow(packet.protocol, source, target, 40000, port, target, source, port))
 
 
-def set_up(space: Namespace, router: Router) -> None:
-    """Make the router in the namespace: links, addresses, routes, and settings of the kernel."""
-    for nic in router.nics:
-        space.plug(nic.name, nic.mac)
-    knobs = [*interfaces.wanted(router, 1).knobs, ("/proc/sys/net/ipv4/conf/all/rp_filter", "0")]
-    space(("sh", "-euc", "; ".join(f"echo {value} >{path}" for path, value in knobs)))
-    (batch,) = (step for step in interfaces.compare(router, interfaces.Network()) if isinstance(step, IpBatch))
-    space(("ip", "-batch", "-"), stdin="".join(f"{line}\n" for line in batch.lines))
-    space(("nft", "--file", "-"), stdin=PROBE)
-
-
 def loaded(router: Router) -> str:
     """Return the ruleset; who is sent to has spoken before, as otherwise few are looked for at a time."""
     (text, *_rest) = (file.content for file in tables.wanted(router, renderer(), ftp=False)[1].files)
@@ -324,7 +312,8 @@ def test_a_rule_means_the_same_in_both_families(kind: str) -> None:
         tried += [(router, packet, passes(packet)) for packet in sent]
         rounds.append((loaded(router), _frames(kind, router, sent)))
     with namespace() as space:
-        set_up(space, tried[0][0])
+        connect(space, tried[0][0])
+        space(("nft", "--file", "-"), stdin=PROBE)
         space(("python3", "-c", DRIVER), stdin=json.dumps(rounds))
         seen = {six: left(space, six) for six in (False, True)}
     wrong = []

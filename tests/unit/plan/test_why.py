@@ -191,14 +191,19 @@ def checksum(data: bytes) -> bytes:
     return (~total & 0xFFFF).to_bytes(2, "big")
 
 
-def set_up(space: Namespace, router: Router, probe: str = PROBE) -> None:
-    """Make the router in the namespace: links, addresses, routes, settings of the kernel and rules."""
+def connect(space: Namespace, router: Router) -> None:
+    """Make the router's links, addresses, routes and settings of the kernel in the namespace."""
     for nic in router.nics:
         space.plug(nic.name, nic.mac)
     knobs = [*interfaces.wanted(router, 1).knobs, ("/proc/sys/net/ipv4/conf/all/rp_filter", "0")]
     space(("sh", "-euc", "; ".join(f"echo {value} >{path}" for path, value in knobs)))
     (batch,) = (step for step in interfaces.compare(router, interfaces.Network()) if isinstance(step, IpBatch))
     space(("ip", "-batch", "-"), stdin="".join(f"{line}\n" for line in batch.lines))
+
+
+def set_up(space: Namespace, router: Router, probe: str = PROBE) -> None:
+    """Make the router in the namespace, with its rules."""
+    connect(space, router)
     _rules, wanted = tables.wanted(router, renderer(), ftp=False)
     space(("nft", "--file", "-"), stdin="".join((*(file.content for file in wanted.files), probe)))
 
