@@ -144,7 +144,7 @@ class _Way:
         connected = [d for d in router.devices if any(packet.source in n for n in d.networks)]
         holder = router.device_of(packet.destination)
         outside = holder if holder is not None and holder.role is Role.PUBLIC else router.primary_public
-        return inner or next(iter(connected), None) or outside
+        return inner or next(iter(connected), None) or outside or self._routed(packet.source, None)
 
     def _from_router(self) -> Answer:
         self.found.nic_in = OWN

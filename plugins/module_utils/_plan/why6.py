@@ -91,7 +91,8 @@ def _enters_by(router: Router, packet: Packet6) -> Device | None:
     """Return the NIC that leads to the source: of its own network, else of the outer world."""
     if packet.nic:
         return router.device(packet.nic)
-    return _connected(router, packet.source) or next(iter(router.with_ipv6(Role.PUBLIC)), None)
+    outside = next(iter(router.with_ipv6(Role.PUBLIC)), None)
+    return _connected(router, packet.source) or outside or _routed(router, packet.source)
 
 
 def _connected(router: Router, ip: IPv6Address) -> Device | None:

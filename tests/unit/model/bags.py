@@ -63,3 +63,10 @@ def nics(**macs: str) -> list[Nic]:
 def mac(last: str) -> str:
     """Return the MAC address with the given last byte, as the data may spell it."""
     return f"02:00:00:00:00:{last}".upper()
+
+
+def dual_stack_shared() -> dict[str, Record]:
+    """Return the databags of the router of a shared network with IPv6, whose routers are others."""
+    ways = {"gateway": "10.1.1.254", "ip6gateway": "2001:db8:a:1::fe"}
+    arguments = cmdline(type="dhcpsrvr", eth0ip6="2001:db8:a:1::5", eth0ip6prelen="64", **ways)
+    return {"cmdline": arguments, "ips": ips(eth0=[address("10.1.1.5", "guest")])}

@@ -31,7 +31,7 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.fi
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.firewall.ruleset import ruleset
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.steps import Announce, IpBatch
 from tests.golden.cases import renderer
-from tests.unit.model.bags import Record, address, cmdline, ips, mac, nics
+from tests.unit.model.bags import Record, address, cmdline, dual_stack_shared, ips, mac, nics
 
 ROOT = Path(__file__).resolve().parents[3]
 NICS = nics(eth0="00", eth1="01", eth2="02", eth3="03")
@@ -127,10 +127,7 @@ def test_ipv6_4_a_gateway_that_cannot_be_reached_breaks_nothing_else() -> None:
 
 
 def test_ipv6_4_the_router_of_a_shared_network_is_a_host_with_somebody_elses_router() -> None:
-    arguments = {"type": "dhcpsrvr", "gateway": "10.1.1.254", "ip6gateway": "2001:db8:a:1::fe"}
-    guest = {"eth0ip6": "2001:db8:a:1::5", "eth0ip6prelen": "64"}
-    bags = {"cmdline": cmdline(**arguments, **guest), "ips": ips(eth0=[address("10.1.1.5", "guest")])}
-    found = build(bags, NICS)
+    found = build(dual_stack_shared(), NICS)
     assert "route replace ::/0 via 2001:db8:a:1::fe dev eth0 table 254 proto static" in lines(found)
     assert advertising.guests(found) == ()
     assert dict(interfaces.wanted(found, 1).knobs)["/proc/sys/net/ipv6/conf/all/forwarding"] == "0"

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.build import build
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._model.router import (
     Device,
     Role,
@@ -30,7 +31,9 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.an
 )
 from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import explain
 from tests.unit.apply.namespace import namespace, needs_root
-from tests.unit.plan.test_ipv6 import isolated, rule, tier, vpc
+from tests.unit.model.bags import dual_stack_shared
+from tests.unit.plan import test_why
+from tests.unit.plan.test_ipv6 import NICS, isolated, rule, tier, vpc
 from tests.unit.plan.test_why import ANSWERS, PACKETS, SEEDS, SENDER, checksum, random_rule, seen, set_up
 
 NUMBERS = {"icmp": 58, "tcp": 6, "udp": 17}
@@ -158,6 +161,24 @@ def test_the_kernel_does_what_is_said(kind: str, seed: int) -> None:
     ]
     assert not lost, f"{len(lost)} of {len(through)}: {router}\n" + "\n".join(lost[:5])
     assert {answer.ends for _number, _packet, answer in said} == {DROPPED, FORWARDED, ROUTER}
+
+
+@needs_root
+def test_the_router_of_a_shared_network_hears_whom_its_gateway_leads_to() -> None:
+    """Its way out is the NIC of its guests: the kernel is asked whether a source may be there."""
+    router = build(dual_stack_shared(), NICS)
+    macs = {nic.name: nic.mac for nic in router.nics}
+    four = Packet(IPv4Address("203.0.113.9"), IPv4Address("10.1.1.5"), "icmp", 8, nic="eth0")
+    six = Packet6(CLIENT, IPv6Address("2001:db8:a:1::5"), "icmp", 128, nic="eth0")
+    for probe, packet, made in (
+        (test_why.PROBE, four, test_why.frame(four, 7, macs["eth0"])),
+        (PROBE, six, frame(six, 7, macs["eth0"])),
+    ):
+        assert [explain(router, replace(packet, nic=nic)).ends for nic in ("", "eth0")] == [ROUTER, ROUTER]
+        with namespace() as space:
+            set_up(space, router, probe)
+            space(("python3", "-c", SENDER), stdin=json.dumps([("eth0", made)]))
+            assert list(seen(space, "arrived")) == [7]
 
 
 def test_it_names_what_decides() -> None:

@@ -99,7 +99,10 @@ def believes(router: Router, source: IPv4Address | IPv6Address, nic: str) -> boo
     for first, end, nics in pieces:
         if first <= number < end:
             return nic in nics
-    return any(nic == device.name for device in router.by_role(Role.PUBLIC, Role.PRIVATE_GATEWAY, Role.CONTROL))
+    outer = [Role.PUBLIC, Role.PRIVATE_GATEWAY, Role.CONTROL]
+    if not router.settings.kind.routes:
+        outer.append(Role.GUEST)  # its way out, which the kernel is asked for (fib)
+    return any(nic == device.name for device in router.by_role(*outer))
 
 
 def _reserved(router: Router) -> dict[str, str]:
