@@ -69,6 +69,29 @@ def test_a_vm_that_asks_for_many_has_few_of_them_looked_for() -> None:
 
 
 @needs_root
+def test_a_vm_that_speaks_for_many_leaves_room_for_others() -> None:
+    """What it says beyond its share is believed by the kernel, and not remembered here."""
+    router = isolated()
+    own, first = IPv6Address("2001:db8:a:1::1"), IPv6Address("2001:db8:a:1::1000")
+    mac = next(nic.mac for nic in router.nics if nic.name == "eth0")
+
+    def speaks(source: IPv6Address, number: int, sender: str) -> tuple[str, str]:
+        said = test_why6.frame(Packet6(source, own, "icmp", 135), number, mac)
+        return "eth0", said[:12] + sender + said[24:42] + "ff" + said[44:]
+
+    frames = [speaks(first + n, n, "02ff00000001") for n in range(150)]
+    frames += [speaks(first + 150, 150, "02ff00000002")]
+    with namespace() as space:
+        test_why.set_up(space, router, GAUGE)
+        space(("python3", "-c", test_why.SENDER), stdin=json.dumps(frames))
+        listed = space(("nft", "-j", "list", "set", "inet", "cloudstack", "neighbours6"))
+    (held,) = (item["set"] for item in json.loads(listed)["nftables"] if "set" in item)
+    known = {element["elem"]["val"] for element in held["elem"]}
+    assert str(first + 150) in known
+    assert 60 < len(known) < 75
+
+
+@needs_root
 def test_who_is_not_on_the_link_is_no_neighbour() -> None:
     """From the internet anybody may send from an address of the public network, through the router that leads there."""
     router = isolated()
