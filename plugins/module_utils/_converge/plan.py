@@ -41,7 +41,9 @@ def run_plan(call: Call) -> dict[str, Any]:
                 _agree(store, router, services, told)
                 if not services:
                     databags, lock = commit(store), None
-            elif lock and CUTS not in services:
+            elif lock and _cuts(services):
+                store.agree(replace(store.lock().agenda, cuts=_cuts(services)))
+            elif lock:
                 store.forget_undone()
         except BaseException as error:
             if lock and staged:
@@ -84,7 +86,12 @@ def _plan(call: Call, host: Host, stage: bool) -> tuple[Delivery, Router, dict[s
 def _agree(store: Store, router: Router, services: tuple[str, ...], warnings: tuple[str, ...]) -> None:
     """Write down what the rest of the transaction has to do, and what its record is to say."""
     found = {"pending": router.pending, "warnings": warnings}
-    store.agree(replace(store.lock().agenda, services=services, left=services, **found))
+    store.agree(replace(store.lock().agenda, services=services, left=services, cuts=_cuts(services), **found))
+
+
+def _cuts(services: tuple[str, ...]) -> tuple[str, ...]:
+    """Return which services have to cut what a transaction that was given up has let in: the last one forgets it."""
+    return tuple(name for name in services if name in CUTS)
 
 
 def _delivery(call: Call, in_force: dict[str, Bag]) -> Delivery:

@@ -24,8 +24,8 @@ from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.st
 
 MAX_TRANSITIONS = 5
 """How many elections one service may meet before it gives up."""
-CUTS = "firewall"
-"""The service that cuts the connections which a transaction that was given up has let in."""
+CUTS = frozenset({"firewall", "vpn"})
+"""The services that cut the connections which a transaction that was given up has let in."""
 
 
 def run_service(name: str, call: Call) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def run_service(name: str, call: Call) -> dict[str, Any]:
             host.run.forget()
             if not call.check_mode:
                 call.note(host)
-        if name == CUTS and not call.check_mode:
+        if name in CUTS and agenda.cuts[-1:] in ((), (name,)) and not call.check_mode:
             call.store.forget_undone()
         if agenda.left and call.store.applied(name):
             commit(call.store)
@@ -67,7 +67,7 @@ def _converge(name: str, call: Call, host: Host, *, checked: bool) -> tuple[Step
             in_force = call.store.load(checked=checked) if service.judges_history else None
             bags = call.store.load_staged(in_force, checked=checked)
         router, committed = routers(host, state, bags, bags if in_force is None else in_force)
-        if name == CUTS:
+        if name in CUTS:
             host.undone = undone(call, host, state, bags if in_force is None else in_force)
         try:
             steps = step(name, host, router, committed)

@@ -47,7 +47,8 @@ class Agenda:
     ``drops``, ``waiting`` and ``aggregate`` are files of the inbox; ``keep`` says whether a copy of them is kept.
     It began at ``started``, in seconds since the epoch, and at ``begun``, in seconds of CLOCK_MONOTONIC, which no
     change of the time of day moves. ``services`` are those that differ; ``left`` are those of them that are not
-    applied yet, and none on the way back. ``pending`` and ``warnings`` are for the record.
+    applied yet, and none on the way back. ``cuts`` are those, now, that cut what a transaction that was given up has
+    let in. ``pending`` and ``warnings`` are for the record.
     """
 
     drops: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class Agenda:
     begun: float = 0.0
     services: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    cuts: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

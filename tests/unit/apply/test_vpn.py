@@ -140,6 +140,8 @@ def test_what_a_farewell_has_opened_is_cut_after_it(tmp_path: Path, monkeypatch:
         host = system(Commands())
         assert service.plan(host, after, router(A, B))[-1] == CutFlows((router(A, B),), after)
         assert not [step for step in service.plan(host, after, after) if isinstance(step, CutFlows)]
+        host.undone = (router(A, B),)
+        assert service.plan(host, after, after)[-1] == CutFlows((router(A, B),), after)
 
 
 def test_an_operators_own_connection_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,9 @@ def plan(host: Host, router: Router, committed: Router) -> list[Step]:
     present += [vpn.KEEPER_FILE] if os.path.exists(vpn.KEEPER_FILE) else []
     told = daemon.told() if router.vpn.tunnels else {}
     steps = vpn.compare(router, wanted, observe(host, wanted), present, told)
-    if peers(committed) - peers(router):
-        steps.append(CutFlows((committed,), router))
+    olds = tuple(old for old in (committed, *host.undone) if peers(old) - peers(router))
+    if olds:
+        steps.append(CutFlows(olds, router))
     return steps
 
 
