@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from vrlib import command as vr
 KEPT = "/run/cloudstack/health/expected.json"
 LOCK = "/run/cloudstack/health/expected.lock"
 STATE = "/run/cloudstack/redundancy/state"
+PROBLEMS = "/run/cloudstack/redundancy/problems"
 SYSFS = "/sys/class/net"
 
 
@@ -57,15 +59,11 @@ def _key() -> list[str]:
 
 def state() -> str:
     """Return the word that the last transition left."""
-    try:
-        with open(vr.at(STATE), encoding="ascii", errors="replace") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        return ""
+    return vr.text(STATE).strip()
 
 
 def _computed() -> dict[str, Any]:
-    made = router()
+    made = router(trusted=False)
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.health import expected as plan
 
     return plan(made)
@@ -79,8 +77,12 @@ def store() -> Any:
     return Store(Paths(Path(vr.at("/"))))
 
 
-def router(bags: dict[str, Any] | None = None) -> Any:
-    """Return the router that databags describe, the committed ones if none are given; vr.CommandError if none does."""
+def router(bags: dict[str, Any] | None = None, *, trusted: bool = True) -> Any:
+    """Return the router that databags describe, the committed ones if none are given; vr.CommandError if none does.
+
+    Those of this release need no check, which is quick. Where they are not ``trusted``, or turn out to be somebody
+    else's, they are checked as a converge does it.
+    """
     vr.use_collection()
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._apply.nics import nics
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import (
@@ -92,7 +94,13 @@ def router(bags: dict[str, Any] | None = None) -> Any:
 
     word = state()
     vrrp = VrrpState(word) if word in VrrpState.__members__ else VrrpState.UNKNOWN
+    known = nics(vr.at(SYSFS))
     try:
-        return build(store().load(checked=True) if bags is None else bags, nics(vr.at(SYSFS)), vrrp)
+        if bags is not None:
+            return build(bags, known, vrrp)
+        if trusted:
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
+                return build(store().load(checked=True), known, vrrp)
+        return build(store().load(), known, vrrp)
     except (DatabagError, DropError) as error:
         raise vr.CommandError(str(error)) from None

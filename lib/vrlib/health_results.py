@@ -43,7 +43,8 @@ def load(kind: str) -> Results:
 def _is_entry(name: str, entry: Any) -> bool:
     if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
         return False
-    return name == "lastRun" or (entry.get("success") in STATUSES and entry.get("lastUpdate", "").isdigit())
+    numbers = (entry.get("lastUpdate", ""), entry.get("lastRunDuration", "").replace(".", "", 1))
+    return name == "lastRun" or (entry.get("success") in STATUSES and all(number.isdigit() for number in numbers))
 
 
 def save(kind: str, results: Results) -> None:

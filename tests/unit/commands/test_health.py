@@ -196,6 +196,24 @@ def test_databags_that_are_damaged_fail_a_check(watched: Router) -> None:
     assert parsed(watched)[0] == ["converge_check.py"]
 
 
+@pytest.mark.parametrize(
+    ("bag", "said"),
+    [
+        ({"id": "forwardingrules", "192.0.2.10": [{"x": 1}]}, "192.0.2.10"),
+        ({"id": "dhcpentry", "10.1.1.2": {}}, "10.1.1.2.mac_address"),
+    ],
+)
+def test_databags_that_nobody_has_checked_fail_it_too(watched: Router, bag: dict[str, Any], said: str) -> None:
+    """Of another release, or edited by hand; a converge refuses them as well, and `vr` says so in a line."""
+    run(watched)
+    watched.put(f"/etc/cloudstack/{bag['id']}.json", json.dumps(bag))
+    found = run(watched)["converge_check.py"]
+    assert (found["success"], said in found["message"]) == ("FAILED", True)
+    done = watched.run("vr", "show", "nat")
+    assert done.returncode in (0, 1)
+    assert "Traceback" not in done.stderr
+
+
 def test_a_run_that_fails_is_no_answer(watched: Router) -> None:
     watched.put("/opt/cloudstack/libexec/vr-health", "#!/bin/sh\nexit 1\n", 0o755)
     assert "vr-health basic: exit status 1" in watched.fails("getRouterMonitorResults.sh", "true")

@@ -120,6 +120,7 @@ def test_drops_are_counted_once_and_since_the_start(watched: Router) -> None:
     watched.put(f"{results}vm_dhcp_entry.json.1.json", '{"rc": 0, "duration": 0.5}')
     watched.put(f"{results}bad.json.1.json", '{"rc": 1, "duration": 0.1}')
     watched.put(f"{results}cut.json.1.json", "{")
+    watched.put(f"{results}odd.json.1.json", "[]")
     for more in (0, 0, 1):
         for number in range(more):
             watched.put(f"{results}more.json.{number}.json", '{"rc": 0, "duration": 0.25}')
