@@ -61,6 +61,11 @@ def text(path: str) -> str:
         return ""
 
 
+def line(path: str) -> str:
+    """Return the first line of a text file of the router, nothing when it is not there."""
+    return text(path).partition("\n")[0].strip()
+
+
 def one_line(said: object) -> str:
     """Return text without line breaks, control characters and runs of blanks, cut after 2,000 characters."""
     words = " ".join(str(said).split())
@@ -104,10 +109,17 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def use_collection() -> None:
-    """Make the collection's pure packages importable; they are namespace packages and need no Ansible."""
+    """Make the collection's pure packages importable; they are namespace packages and need no Ansible.
+
+    They are those of the release that this command began with: an upgrade may change the link at any moment.
+    """
     folder = at(COLLECTIONS)
     if folder not in sys.path:
         sys.path.append(folder)
+        import ansible_collections.cloudstack.virtual_router as collection
+
+        release = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+        collection.__path__ = [release]
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o600) -> None:

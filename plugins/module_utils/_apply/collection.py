@@ -89,12 +89,13 @@ def exchange(tree: Tree, dest: str, home: str) -> None:
     try:
         _write(tree, new)
         _forward(os.path.realpath(dest), new)
+        os.sync()  # else a power cut may find the link on the disk and the files empty
+        with _between_converges():
+            _link(new, dest, former)
     except OSError:  # each further try would take what is left of a full disk
-        shutil.rmtree(new)
+        if os.path.realpath(dest) != new:
+            shutil.rmtree(new)
         raise
-    os.sync()  # else a power cut may find the link on the disk and the files empty
-    with _between_converges():
-        _link(new, dest, former)
     for path in Path(home).glob(f"{PREFIX}*"):
         if str(path) not in (new, former):
             shutil.rmtree(path)

@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from .conftest import CHECKOUT, COLLECTION
+
 if TYPE_CHECKING:
     from .conftest import Router
-
 
 RELEASE = "Cloudstack Release 4.23.0 Wed Oct  1 10:00:00 UTC 2025"
 INBOX = "/var/cache/cloud"
@@ -270,3 +272,32 @@ def test_monitor_results_of_a_fresh_router(router: Router) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == 'FAILING CHECKS:\nMONITOR RESULTS:\n{"basic":{},"advanced":{}}\n'
     assert "expected true or false" in router.fails("getRouterMonitorResults.sh", "maybe")
+
+
+GOES_ON = """
+import os, sys
+place, other, root = sys.argv[1:]
+sys.path.insert(0, os.path.realpath(f"{place}/lib"))
+from vrlib import command
+command.ROOT = root
+command.use_collection()
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag import errors
+before = os.path.dirname(os.path.realpath(errors.__file__))
+os.unlink(place)
+os.symlink(other, place)
+from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag import phases
+print(before == os.path.dirname(os.path.realpath(phases.__file__)))
+"""
+
+
+def test_a_command_goes_on_with_the_release_that_it_began_with(router: Router) -> None:
+    """An upgrade changes the link that the collection is behind, at any moment."""
+    place = router.path(f"/{COLLECTION}")
+    first, second = place.with_name("first"), place.with_name("second")
+    place.rename(first)
+    shutil.copytree(first, second, symlinks=True)
+    (second / "plugins").unlink()
+    shutil.copytree(CHECKOUT / "plugins", second / "plugins")
+    place.symlink_to(first)
+    words = ["/usr/bin/python3", "-I", "-c", GOES_ON, place, second, router.root]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "True\n"
