@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import ipaddress
+from collections.abc import Iterable
 
 from vrlib import command as vr
 from vrlib.process import tool
@@ -29,10 +30,18 @@ def sessions(args: list[str]) -> None:
     if done.returncode != 0:
         raise vr.CommandError(f"haproxy does not answer on {ADMIN_SOCKET}: {done.stderr}")
     rows = csv.DictReader(done.stdout.removeprefix("# ").splitlines())
-    servers = [row for row in rows if row["pxname"] == name and row["svname"] not in ("FRONTEND", "BACKEND")]
-    # One that fails its checks is "UP 1/2" until it is down (haproxy, Management Guide, 9.1, field 17).
-    sessions = [int(row["scur"] or 0) for row in servers if row["status"].split()[:1] == ["UP"]]
+    sessions = [int(row["scur"] or 0) for row in servers(rows) if row["pxname"] == name and is_up(row)]
     print(sum(sessions) // len(sessions) if sessions else 0)
+
+
+def servers(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the rows of haproxy's statistics that are about VMs."""
+    return [row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")]
+
+
+def is_up(row: dict[str, str]) -> bool:
+    """Tell whether a VM is up: one that fails its checks is "UP 1/2" until it is down (Management Guide, 9.1, 17)."""
+    return row["status"].split()[:1] == ["UP"]
 
 
 def _is_address(text: str) -> bool:

@@ -14,15 +14,16 @@ from typing import Any
 
 from vrlib import command as vr
 from vrlib.arp import reached
+from vrlib.balancer import ADMIN_SOCKET
 from vrlib.check import Check, Run, Verdict
 from vrlib.ended import recovered
+from vrlib.expected import PROBLEMS
 
 SECTIONS = ("ssh", "dhcp", "loadbalancing", "webserver")
 ANSWER = 1.0
 MOUNTS = ("/", "/var", "/var/log", "/tmp")  # noqa: S108 - looked at, not written to
 FEW_INODES = 5.0
 LATE = 600.0
-HAPROXY = "/run/haproxy/admin.sock"
 
 
 def services(expected: dict[str, Any]) -> Iterator[tuple[str, Check]]:
@@ -90,7 +91,7 @@ def _haproxy_answers() -> bool:
     try:
         with socket.socket(socket.AF_UNIX) as wire:
             wire.settimeout(ANSWER)
-            wire.connect(vr.at(HAPROXY))
+            wire.connect(vr.at(ADMIN_SOCKET))
             wire.sendall(b"show info\n")
             return bool(wire.recv(1))
     except OSError:
@@ -168,21 +169,13 @@ def version(run: Run) -> Verdict:
     """Compare what the server believes with what the router says; to act on it is the operator's decision."""
     wanted = run.expected["version"]
     pairs = (
-        ("Template", wanted.get("templateVersion", ""), _line("/etc/cloudstack-release")),
-        ("Scripts", wanted.get("scriptsVersion", ""), _line(f"{vr.INBOX}/cloud-scripts-signature")),
+        ("Template", wanted.get("templateVersion", ""), vr.line("/etc/cloudstack-release")),
+        ("Scripts", wanted.get("scriptsVersion", ""), vr.line(f"{vr.INBOX}/cloud-scripts-signature")),
     )
     for what, expected, found in pairs:
         if expected and expected.strip() != found:
             return "WARNING", f"{what} Version mismatch. Expected: {expected.strip()}, found: {found}"
     return "SUCCESS", "Template and scripts version match successful"
-
-
-def _line(path: str) -> str:
-    try:
-        with open(vr.at(path), encoding="utf-8", errors="replace") as file:
-            return file.readline().strip()
-    except FileNotFoundError:
-        return ""
 
 
 def converge(_run: Run) -> Verdict:
@@ -208,7 +201,7 @@ def redundancy(run: Run) -> Verdict:
     if not run.expected["redundant"]:
         return "SUCCESS", ""
     try:
-        with open(vr.at("/run/cloudstack/redundancy/problems"), encoding="utf-8", errors="replace") as file:
+        with open(vr.at(PROBLEMS), encoding="utf-8", errors="replace") as file:
             problems = [line.strip() for line in file if line.strip()]
     except FileNotFoundError:
         problems = ["nobody watches over the pair"]
@@ -222,7 +215,7 @@ def conntrack(_run: Run) -> Verdict:
     """Judge how full the table of connections is."""
     folder = "/proc/sys/net/netfilter/nf_conntrack_"
     try:
-        count, most = (int(_line(f"{folder}{name}")) for name in ("count", "max"))
+        count, most = (int(vr.line(f"{folder}{name}")) for name in ("count", "max"))
     except ValueError:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), f"{folder}count") from None
     percent = 100 * count / most if most else 0.0

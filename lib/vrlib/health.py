@@ -69,7 +69,7 @@ def _run(kind: str) -> None:
     if not found["enabled"]:
         save(kind, {})
         return
-    run = Run(kind, found, _memory(kind))
+    run = Run(kind, found, metrics.remembered(f"{RUN}/{kind}.memory"))
     results = {}
     for name, check in _checks(run).items():
         if name not in found["excluded"]:
@@ -178,15 +178,6 @@ def _tell(before: Results, results: Results) -> None:
 
 def _stamp(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment)) + f".{int(moment * 1e6) % 1000000:06d}"
-
-
-def _memory(kind: str) -> dict[str, Any]:
-    try:
-        with open(vr.at(f"{RUN}/{kind}.memory"), encoding="ascii") as file:
-            found: dict[str, Any] = json.load(file)
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found
 
 
 def _remember(kind: str, memory: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import time
 
 from vrlib import bounded
 from vrlib import command as vr
+from vrlib.expected import state
 
 LIMIT = 60.0
 MOST = 65536
@@ -77,11 +78,11 @@ def _units(unit: str) -> list[str]:
 
 def give_way() -> None:
     """Have a primary hand its addresses over first, a planned handover; alone it ends late."""
-    if _state() != "PRIMARY":
+    if state() != "PRIMARY":
         return
     _mark("1")
     end = time.monotonic() + GIVING_WAY
-    while time.monotonic() < end and _state() == "PRIMARY":
+    while time.monotonic() < end and state() == "PRIMARY":
         time.sleep(0.05)
 
 
@@ -94,11 +95,3 @@ def ready_again() -> None:
 def _mark(text: str) -> None:
     with open(vr.at(f"{RUN}/give_way"), "w", encoding="ascii") as file:
         file.write(f"{text}\n")
-
-
-def _state() -> str:
-    try:
-        with open(vr.at(f"{RUN}/state"), encoding="ascii", errors="replace") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        return ""

@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from vrlib import alerts
+from vrlib import alerts, balancer
 from vrlib import command as vr
 from vrlib.check import Run
-from vrlib.expected import STATE, state
+from vrlib.checks import MOUNTS
+from vrlib.expected import PROBLEMS, STATE, state
 from vrlib.health_results import STATUSES, TYPES, load
 from vrlib.metrics_page import GAUGE, TOTAL, Page, Sample
 
@@ -31,10 +32,7 @@ MEMORY = "/run/cloudstack/health/metrics.json"
 ASKED = "/run/cloudstack/health/basic.memory"
 """Where the basic checks leave which gateways have answered."""
 LOCK = "/run/cloudstack/health/metrics.lock"
-PROBLEMS = "/run/cloudstack/redundancy/problems"
-HAPROXY = "/run/haproxy/admin.sock"
 STATES = ("PRIMARY", "BACKUP", "FAULT", "UNKNOWN")
-MOUNTS = ("/", "/var", "/var/log", "/tmp")  # noqa: S108 - looked at, not written to
 MOST_RECORDS = 2500
 """How many records of drops are read in one run; there are no more, unless somebody has put them there (paths.py)."""
 _ANSWER = 1.0
@@ -46,7 +44,7 @@ def write(run: Run) -> None:
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(vr.at(LOCK), "a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        counted = _count(_remembered(MEMORY))
+        counted = _count(remembered(MEMORY))
         page = text(run, counted).encode()
         try:
             vr.write_atomically(vr.at(MEMORY), json.dumps(counted).encode())
@@ -67,8 +65,8 @@ def _make_readable(folder: str) -> None:
 def text(run: Run, counted: dict[str, Any] | None = None) -> str:
     """Return all metrics; without counts those of the last health run, and what has come since."""
     page = Page()
-    counts = _count(_remembered(MEMORY)) if counted is None else counted
-    _identity(page, run.expected["metrics"])
+    counts = _count(remembered(MEMORY)) if counted is None else counted
+    _identity(page, run.expected)
     _checks(page)
     _converges(page, counts)
     _pair(page, run.expected)
@@ -80,12 +78,13 @@ def text(run: Run, counted: dict[str, Any] | None = None) -> str:
     return page.text()
 
 
-def _identity(page: Page, known: dict[str, Any]) -> None:
-    words = {key: str(known[key]) for key in ("name", "kind", "redundant")}
-    page.add("info", GAUGE, "What this router is.", [({**words, "release": _line("/etc/cloudstack-release")}, 1)])
-    rules = [({"kind": kind}, number) for kind, number in known["rules"].items()]
+def _identity(page: Page, expected: dict[str, Any]) -> None:
+    known = expected["metrics"]
+    words = {"name": known["name"], "kind": known["kind"], "redundant": str(expected["redundant"]).lower()}
+    page.add("info", GAUGE, "What this router is.", [({**words, "release": vr.line("/etc/cloudstack-release")}, 1)])
+    rules = [({"kind": kind}, number) for kind, number in ({"forwards": expected["forwards"]} | known["rules"]).items()]
     page.add("rules", GAUGE, "Rules that the databags ask for.", rules)
-    page.add("nics_pending", GAUGE, "What waits for a NIC or an address.", [({}, known["pending"])])
+    page.add("nics_pending", GAUGE, "What waits for a NIC or an address.", [({}, len(expected["pending"]))])
     roles = [({"device": device, "role": role}, 1) for device, role in known["devices"]]
     page.add("interface_role", GAUGE, "What each NIC is for.", roles)
 
@@ -117,7 +116,7 @@ def _converges(page: Page, counts: dict[str, Any]) -> None:
     page.add("drops_waiting", GAUGE, "Drops in the inbox.", [({}, len(waiting))])
 
 
-def _remembered(path: str) -> dict[str, Any]:
+def remembered(path: str) -> dict[str, Any]:
     """Return what a run has left in memory, replaced as a whole; without it counters begin anew, as after a start."""
     try:
         with open(vr.at(path), encoding="ascii") as file:
@@ -138,6 +137,8 @@ def _count(known: dict[str, Any]) -> dict[str, Any]:
         # One that was pruned since, or that a power cut has left, counts as none.
         with suppress(FileNotFoundError, ValueError), open(path, encoding="utf-8") as file:
             record = json.load(file)
+            if not isinstance(record, dict):
+                continue
             word = "applied" if record.get("rc") == 0 else "failed"
             counts[word] = counts.get(word, 0) + 1
             if word == "applied":
@@ -177,7 +178,7 @@ def _connections(page: Page) -> None:
         ("conntrack_entries", "count", "Connections that are tracked."),
         ("conntrack_entries_limit", "max", "How many may be."),
     ):
-        if number := _line(f"{folder}{file}"):
+        if number := vr.line(f"{folder}{file}"):
             page.add(name, GAUGE, what, [({}, int(number))])
     rows = [line.split() for line in vr.text("/proc/net/stat/nf_conntrack").splitlines()]
     if rows and "drop" in rows[0]:
@@ -197,7 +198,7 @@ def _services(page: Page, run: Run) -> None:
 def _networks(page: Page, run: Run) -> None:
     """Add gateways, bytes of public NICs, and what is leased."""
     known = run.expected
-    reached = _remembered(ASKED).get("gateways")
+    reached = remembered(ASKED).get("gateways")
     if reached is not None:
         gateways = [({"gateway": g, "device": nic}, int(g in reached)) for nic, _own, g in known["gateways"]]
         page.add("gateway_up", GAUGE, "Whether a gateway answers ARP.", gateways)
@@ -233,8 +234,8 @@ def _balancer(page: Page) -> None:
             ip, _dash, port = row["pxname"].rpartition("-")
             rules.setdefault(f"{ip.replace('_', '.')}:{port}", []).append(row)
     ends = {rule: [row for row in rows if row["svname"] == "FRONTEND"] for rule, rows in rules.items()}
-    servers = {rule: [r for r in rows if r["svname"] not in ("FRONTEND", "BACKEND")] for rule, rows in rules.items()}
-    up = {rule: [row for row in rows if row["status"].split()[:1] == ["UP"]] for rule, rows in servers.items()}
+    servers = {rule: balancer.servers(rows) for rule, rows in rules.items()}
+    up = {rule: [row for row in rows if balancer.is_up(row)] for rule, rows in servers.items()}
     sessions = [({"rule": rule}, sum(int(row["scur"] or 0) for row in rows)) for rule, rows in ends.items()]
     page.add("lb_frontend_sessions", GAUGE, "Connections of a rule.", sessions)
     page.add("lb_servers", GAUGE, "VMs of a rule.", [({"rule": rule}, len(rows)) for rule, rows in servers.items()])
@@ -255,7 +256,7 @@ def _stats() -> Iterable[dict[str, str]]:
     try:
         with socket.socket(socket.AF_UNIX) as wire:
             wire.settimeout(_ANSWER)
-            wire.connect(vr.at(HAPROXY))
+            wire.connect(vr.at(balancer.ADMIN_SOCKET))
             wire.sendall(b"show stat\n")
             while part := wire.recv(65536):
                 data += part
@@ -279,7 +280,3 @@ def _disks(page: Page) -> None:
         with suppress(FileNotFoundError):
             sizes.append(({"log": name}, os.stat(os.path.join(folder, name)).st_size))
     page.add("log_bytes", GAUGE, "Size of a log of the router.", sizes)
-
-
-def _line(path: str) -> str:
-    return vr.text(path).partition("\n")[0].strip()

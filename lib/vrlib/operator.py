@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 TOPICS = ("router", "nat", "firewall", "acl", "dhcp", "tiers", "pair", "lb", "routes", "vpn", "bgp", "drops")
 """Those of rows.py, which it costs 100 ms to ask, and drops."""
-PROBLEMS = "/run/cloudstack/redundancy/problems"
 SHOWN_DROPS = 20
 Row = dict[str, str]
 
@@ -89,7 +88,7 @@ def _show(chosen: argparse.Namespace) -> int:
     else:
         rows = _tables(expected.router())[chosen.topic]
     if chosen.topic == "pair":
-        rows += [{"what": "problem", "value": line} for line in vr.text(PROBLEMS).splitlines() if line]
+        rows += [{"what": "problem", "value": line} for line in vr.text(expected.PROBLEMS).splitlines() if line]
     _print(rows, chosen.json)
     return 0
 
@@ -223,11 +222,11 @@ def _report_parts() -> tuple[dict[str, Any], Row]:
     links = {row["nic"]: vr.text(f"{expected.SYSFS}/{row['nic']}/operstate").strip() for row in found["tiers"]}
     parts: dict[str, Any] = {
         "verdict": f"FAILED: {', '.join(failed[:3])}" if failed else "OK",
-        **{topic: found[topic][:most] for topic, most in (("router", 12), ("tiers", 12), ("pair", 8))},
+        **{topic: found[topic][:most] for topic, most in (("router", 10), ("tiers", 12), ("pair", 7))},
         "count": {topic: len(found[topic]) for topic in ("nat", "firewall", "acl", "dhcp", "lb", "routes")},
-        "drops": [_drop_row(record) for record in _records(8)],
-        "checks": bad[:8],
-        "alerts": newer("")[0][-5:],
+        "drops": [_drop_row(record) for record in _records(7)],
+        "checks": bad[:7],
+        "alerts": newer("")[0][-4:],
     }
     return parts, links
 

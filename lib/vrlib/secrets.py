@@ -30,8 +30,9 @@ WITHHELD = (
     "/etc/ppp/*-secrets*", "*ipsec.secrets*", "/etc/ipsec.d/*.secrets*", "/etc/ipsec.d/private/*",
     "/etc/swanctl/*secret*", "/etc/swanctl/private/*", "/etc/swanctl/rsa/*", "/etc/swanctl/ecdsa/*",
     "/etc/swanctl/pkcs*", "/var/lib/cloudstack-passwords/*", "/var/lib/private/*", "/var/cache/cloud/*",
-    "/var/lib/cloudstack/former/*", "/var/lib/cloudstack/root-password.digest", "/var/lib/cloudstack/transaction*",
-    "/var/www/*", "/usr/local/cloud/*", "/var/lib/systemd/random-seed", "/var/lib/cloud/*",
+    "/var/lib/cloudstack/former/*", "/var/lib/cloudstack/commands/*", "/var/lib/cloudstack/root-password.digest",
+    "/var/lib/cloudstack/transaction*", "/var/www/*", "/usr/local/cloud/*", "/var/lib/systemd/random-seed",
+    "/var/lib/cloud/*",
 )  # fmt: skip
 """Files that are in no archive, whoever asks; ``*`` stands for slashes, too."""
 

@@ -8,10 +8,8 @@ is finished or undone, and a converge from the databags puts right what it had a
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vrlib import command as vr
-from vrlib import converge
+from vrlib import converge, expected
 from vrlib.queue import BusyError, turn
 
 PATIENCE = 30.0
@@ -36,12 +34,11 @@ def main(args: list[str]) -> None:
 
 def _end() -> None:
     """End who holds the router, and say who it was."""
-    vr.use_collection()
+    store = expected.store()
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.errors import TransactionError
-    from ansible_collections.cloudstack.virtual_router.plugins.module_utils._databag.store import Paths, Store
 
     try:
-        ended = Store(Paths(Path(vr.at("/")))).revoke()
+        ended = store.revoke()
     except TransactionError as error:
         raise vr.CommandError(str(error)) from None
     print(f"ended: {ended}" if ended else "no converge holds this router", flush=True)

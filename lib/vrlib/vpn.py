@@ -57,7 +57,10 @@ def tunnels() -> list[dict[str, Any]]:
 
 
 def connect(seconds: float = ANSWER) -> socket.socket | None:
-    """Return a connection to charon, each answer within so many seconds; None when it does not run."""
+    """Return a connection to charon, each answer within so many seconds; None when it does not run.
+
+    Raises CommandError when nobody takes the connection: so many wait before a charon that hangs.
+    """
     channel = socket.socket(socket.AF_UNIX)
     channel.settimeout(seconds)
     try:
@@ -65,6 +68,9 @@ def connect(seconds: float = ANSWER) -> socket.socket | None:
     except (FileNotFoundError, ConnectionRefusedError):
         channel.close()
         return None
+    except OSError as error:
+        channel.close()
+        raise vr.CommandError(f"charon does not answer: {error}") from error
     return channel
 
 

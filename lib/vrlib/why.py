@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +21,29 @@ _NAMES[6] |= {"6": "tcp", "17": "udp"}
 _ECHO = {4: 8, 6: 128}
 
 
+class _WordError(Exception):
+    """A word that is not understood."""
+
+
+def _refused(error: _WordError) -> int:
+    """Say what was not understood; the status of a dropped packet is another."""
+    sys.stderr.write(f"vr why: {error}\n")
+    return 2
+
+
 def why(chosen: argparse.Namespace) -> int:
-    """Print what is said of the packet; the exit status is 1 if it is dropped, 2 if nothing is said."""
-    packet = _packet(chosen)
+    """Print what is said of the packet; the exit status is 1 if it is dropped, 2 if nothing is said or understood."""
+    try:
+        packet = _packet(chosen)
+    except _WordError as error:
+        return _refused(error)
     router = expected.router()
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.answer import DROPPED, UNKNOWN
     from ansible_collections.cloudstack.virtual_router.plugins.module_utils._plan.why import explain
 
     if chosen.nic and router.device(chosen.nic) is None:
         known = ", ".join(device.name for device in router.devices)
-        raise vr.CommandError(f"vr why: --in {vr.one_line(ascii(chosen.nic))}: expected one of {known}")
+        return _refused(_WordError(f"--in {vr.one_line(ascii(chosen.nic))}: expected one of {known}"))
     found = explain(router, packet)
     if chosen.json:
         stages = [{"what": stage.what, "by": stage.by} for stage in found.stages]
@@ -52,7 +66,7 @@ def _packet(chosen: argparse.Namespace) -> Any:
     source, destination = _address(chosen.source), _address(chosen.destination)
     family = source.version
     if family != destination.version:
-        raise vr.CommandError(f"vr why: {source} and {destination}: expected two addresses of one family")
+        raise _WordError(f"{source} and {destination}: expected two addresses of one family")
     protocol, _slash, port = chosen.protocol.lower().partition("/")
     if protocol.isdecimal():
         protocol = protocol.lstrip("0") or "0"
@@ -61,7 +75,7 @@ def _packet(chosen: argparse.Namespace) -> Any:
     needs_port = protocol in ("tcp", "udp")
     if not known or (port and not (port.isdecimal() and int(port) < 65536)) or (needs_port and not port):
         wanted = "expected tcp/PORT, udp/PORT, icmp[/TYPE] or a number below 256"
-        raise vr.CommandError(f"vr why: {vr.one_line(ascii(chosen.protocol))[:100]}: {wanted}")
+        raise _WordError(f"{vr.one_line(ascii(chosen.protocol))[:100]}: {wanted}")
     number = int(port) if port else _ECHO[family] if protocol == "icmp" else 0
     kind: Any = Packet6 if family == 6 else Packet
     return kind(source, destination, protocol, number, nic=chosen.nic)
@@ -72,4 +86,4 @@ def _address(word: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     if "%" not in word:
         with suppress(ValueError):
             return ipaddress.ip_address(word)
-    raise vr.CommandError(f"vr why: {vr.one_line(ascii(word))[:100]}: expected an IP address")
+    raise _WordError(f"{vr.one_line(ascii(word))[:100]}: expected an IP address")

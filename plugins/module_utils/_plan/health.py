@@ -59,10 +59,8 @@ def _metrics(router: Router) -> Expected:
     return {
         "name": router.settings.name,
         "kind": router.settings.kind.value,
-        "redundant": "true" if router.settings.redundant else "false",
         "devices": [[device.name, device.role.value] for device in router.devices],
-        "rules": {"forwards": len(router.forwards), "static_nat": len(router.static_nats), **counts},
-        "pending": len(router.pending),
+        "rules": {"static_nat": len(router.static_nats), **counts},
         "hosts": {name: sum(host.device in mine for host in router.hosts) for name, mine in nics.items()},
         "leases": {name: server.lease_file for name, server in servers.items()},
     }

@@ -71,6 +71,7 @@ def filled(router: Router) -> Router:
     router.put("/var/log/cloudstack/router.log", f"{leak}{KEY}\n")
     router.put("/var/log/leak.log", leak + KEY[30:])
     router.put("/var/log/leak.log.gz", gzip.compress(leak.encode()))
+    router.put("/var/lib/cloudstack/commands/agg.json", leak)
     router.put("/etc/shadow", "root:$6$canary$ten:19000:0:99999:7:::\n")
     for name in ("nft", "ip", "ss", "systemctl", "journalctl"):
         router.tool(name, f"cat {router.path('/var/log/leak.log')}")
@@ -135,6 +136,7 @@ def test_a_damaged_databag_gives_nothing_away(filled: Router) -> None:
 
 WITHHELD = [
     "/etc/shadow",
+    "/var/lib/cloudstack/commands/agg.json",
     "/root/.ssh/id_rsa",
     "/etc/cloudstack/ssl/a.pem",
     "/etc/ssl/private/x",
